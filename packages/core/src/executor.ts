@@ -1,0 +1,52 @@
+/** Executors apply a checked plan to raw cache memory. They are the only code that writes keys and values. */
+import type { MergePlan } from "./plan/plan.js";
+import type { CacheShape } from "./shape.js";
+
+/**
+ * Raw memory of one stream of a cache. Key rows lie one after another, all heads of a cell together; values the same,
+ * or transposed (see `ValueLayout`). Cell c of the view lies at physical index `slots[c]`.
+ */
+export interface MemoryTarget {
+  readonly shape: CacheShape;
+  /** Physical cells of the buffers, used or not. */
+  readonly capacity: number;
+  /** Physical index of every view cell, distinct. [cells] */
+  readonly slots: Uint32Array;
+  /** Per layer: key bytes, `capacity` rows. */
+  readonly keys: readonly Uint8Array[];
+  /** Per layer: value bytes. */
+  readonly values: readonly Uint8Array[];
+  /** Positions of the view cells. [cells] */
+  readonly positions: Int32Array;
+  /** Per layer: source map [kvHeads, cells], or null. */
+  readonly sources: readonly (Int32Array | null)[];
+}
+
+/**
+ * A plan that is fully computed but not yet visible. `commit` writes it and keeps an undo log, `rollback` puts every
+ * byte back, `dispose` frees log and scratch. Nothing but these three touches the cache.
+ */
+export interface FoldTransaction {
+  commit(): Promise<void>;
+  rollback(): Promise<void>;
+  dispose(): void;
+}
+
+export interface PrepareOptions {
+  /** Physical cells of the rows, ascending, distinct. [rows] */
+  readonly destinations: Uint32Array;
+  /** Polled while preparing, and only then. */
+  readonly signal?: AbortSignal;
+}
+
+/** `Target` is what the executor can reach: `MemoryTarget` here, a native handle elsewhere. */
+export interface Executor<Target = MemoryTarget> {
+  readonly name: string;
+  /** true, or the reason why not as a sentence. */
+  supports(shape: CacheShape): true | string;
+  /**
+   * Computes everything that a fold will write. The target is only read.
+   * @throws KvfoldError on a plan that does not fit, on an abort, on memory that cannot be had
+   */
+  prepare(target: Target, plan: MergePlan, options: PrepareOptions): Promise<FoldTransaction>;
+}

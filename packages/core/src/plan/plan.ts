@@ -1,0 +1,72 @@
+/** MergePlan: which cells become which rows. Plain data, nothing else. */
+
+/** Format version of plans, in memory and in files. */
+export const PLAN_VERSION = 1;
+
+/** Levels of a pin. `absorb`: stays, may take others in. `key`: key as it is. `exact`: key and value as they are. */
+export const PIN_LEVEL = { none: 0, absorb: 1, key: 2, exact: 3 } as const;
+
+/** Weights of members: one for all, one for each layer, or one for each layer and KV head. */
+export interface Weights {
+  readonly scope: "all" | "layer" | "head";
+  /** [members] | [layers, members] | [layers, kvHeads, members]; layers with fewer heads are padded to the most. */
+  readonly data: Float32Array;
+}
+
+/** What both layouts share. Rows are the new cells, cells are the old ones (in view order). */
+export interface PlanBase {
+  readonly version: typeof PLAN_VERSION;
+  /** Cells of the cache that the plan was made for. */
+  readonly cells: number;
+  readonly rows: number;
+  /** New positions, non-decreasing; the last is the largest, decoding goes on at last + 1. [rows] */
+  readonly positions: Int32Array;
+  /** Tokens inside each row. [rows] */
+  readonly counts: Uint32Array;
+  /** Tokens that no row contains. `sum(counts) + dropped` = tokens of the cache. */
+  readonly dropped: number;
+  /** Additive logit bias of each row, null when all are zero. [rows] */
+  readonly bias: Float32Array | null;
+  /** Pin level of each old cell (`PIN_LEVEL`), null when nothing is pinned. [cells] */
+  readonly pins: Uint8Array | null;
+}
+
+/**
+ * The same members in all layers and heads, in CSR form. Row i is the weighted sum of the cells
+ * `members[offsets[i]] .. members[offsets[i + 1] - 1]`.
+ *
+ *     cells  a b c d e      offsets 0 1 3 4 5
+ *     rows   a [bc] d e     members 0 1 2 3 4
+ *
+ * A row with one member of weight 1 in every scope, whose key needs no rotation, is an identity row: its raw bytes are
+ * copied.
+ */
+export interface SharedPlan extends PlanBase {
+  readonly layout: "shared";
+  /** [rows + 1] */
+  readonly offsets: Uint32Array;
+  /** Old cells; each at most once. [members] */
+  readonly members: Uint32Array;
+  readonly keyWeights: Weights;
+  readonly valueWeights: Weights;
+  /**
+   * `stored`: keys are combined as they lie. `target`: each member is first rotated from its own source position to the
+   * row's position, and lives there afterwards.
+   */
+  readonly keyFrame: "stored" | "target";
+}
+
+/**
+ * One source cell for every (layer, KV head, row); its bytes are copied. Different heads may keep different tokens.
+ * Keys stay as rotated as they were (frame `stored`); the source map remembers where they came from.
+ */
+export interface CompositePlan extends PlanBase {
+  readonly layout: "composite";
+  readonly layers: number;
+  /** The largest number of KV heads of any layer. Entries of heads that a layer lacks repeat its head 0. */
+  readonly kvHeads: number;
+  /** Old cells, distinct within a head. [layers, kvHeads, rows] */
+  readonly members: Uint32Array;
+}
+
+export type MergePlan = SharedPlan | CompositePlan;
