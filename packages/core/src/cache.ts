@@ -29,5 +29,9 @@ export interface KvCache {
    * Applies a plan made from that lease: all of it, or nothing. On any failure or abort every byte, the cell map and
    * the bias are as before.
    */
-  apply(lease: CacheLease, plan: MergePlan, options?: { readonly signal?: AbortSignal }): Promise<ApplyReport>;
+  apply(
+    lease: CacheLease,
+    plan: MergePlan,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<ApplyReport>;
 }

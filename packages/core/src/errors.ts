@@ -12,6 +12,7 @@ export const ERROR_CODES = {
   KVFOLD_UNKNOWN_OPTION: "an option that the strategy does not have",
   KVFOLD_UNKNOWN_STRATEGY: "no strategy, scorer or wrapper of that name is registered",
   KVFOLD_EXPRESSION: "a strategy expression cannot be read",
+  KVFOLD_STRATEGY: "a strategy failed in a way of its own, or a part of it broke its contract",
   KVFOLD_MODULE: "a strategy module cannot be loaded or exports no strategy",
   // plans
   KVFOLD_PLAN_SHAPE: "an array of the plan has the wrong length for the cache or for its own counts",
@@ -21,7 +22,8 @@ export const ERROR_CODES = {
   KVFOLD_PLAN_ORDER: "row positions fall, or the last row does not carry the largest position",
   KVFOLD_PLAN_COUNTS: "tokens are lost or invented: counts plus dropped differ from the tokens of the cache",
   KVFOLD_PLAN_WEIGHT: "a weight is not a finite number",
-  KVFOLD_PLAN_BIAS: "a bias is not finite, is 16 or more in magnitude, or changes in a row that only keeps a cell",
+  KVFOLD_PLAN_BIAS:
+    "a bias is not finite, is 16 or more in magnitude, or changes in a row that only keeps a cell",
   KVFOLD_PLAN_PIN: "a pinned cell did not stay at its level",
   KVFOLD_PLAN_COMPOSE: "two plans cannot be expressed as one",
   KVFOLD_PLAN_FILE: "a plan file is damaged, of another version, or not a plan file",

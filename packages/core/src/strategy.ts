@@ -1,7 +1,16 @@
 /** What a strategy is, and `defineStrategy`, the one door through which all of them are made. */
 import type { Logger } from "./log.js";
 import type { Ops } from "./ops.js";
+import { type OptionsDefinition, readOptions } from "./options.js";
 import type { MergePlan } from "./plan/plan.js";
+import {
+  type Dependencies,
+  describePlugin,
+  optionsOf,
+  type PluginInfo,
+  union,
+  withDefaults,
+} from "./plugin.js";
 import type { CacheShape } from "./shape.js";
 import type { CacheView, SignalName } from "./view.js";
 
@@ -39,4 +48,86 @@ export interface MergeStrategy {
   /** true, or the reason why not as a sentence. */
   appliesTo(shape: CacheShape): true | string;
   plan(view: CacheView, context: PlanContext): Maybe<MergePlan>;
+}
+
+/** What `create` gives back; what is left out comes from the definition. */
+export interface StrategyParts {
+  plan(view: CacheView, context: PlanContext): Maybe<MergePlan>;
+  /** Default: every cache. */
+  appliesTo?(shape: CacheShape): true | string;
+  /** Signals that these options need, besides those of the definition. */
+  readonly signals?: readonly SignalName[];
+}
+
+export interface StrategyDefinition<O extends object> {
+  /** Unique among strategies; letters, digits, - and _. */
+  readonly name: string;
+  /** One sentence: what it does. */
+  readonly summary: string;
+  /** Paper (arXiv id) or pull request. */
+  readonly source?: string;
+  /** Default: no options. */
+  readonly options?: OptionsDefinition<O>;
+  /** The list option that takes unnamed values in an expression. */
+  readonly positional?: string;
+  readonly signals?: readonly SignalName[];
+  /** Default: `all`. */
+  readonly scope?: MergeStrategy["scope"];
+  /** Called once for each strategy made; `options` are checked and complete. */
+  create(options: O, dependencies: Dependencies): StrategyParts;
+}
+
+/** A definition whose options are no longer known by type: what a registry holds. */
+export interface StrategyPlugin {
+  readonly definition: PluginInfo;
+  /** @throws KvfoldError KVFOLD_UNKNOWN_OPTION, KVFOLD_ARGUMENT, and what the plug-in itself throws */
+  make(options?: Readonly<Record<string, unknown>>, dependencies?: Partial<Dependencies>): MergeStrategy;
+}
+
+/** Makes strategies, and carries the definition that it was made from. */
+export interface StrategyFactory<O extends object> extends StrategyPlugin {
+  (options?: Partial<O>, dependencies?: Partial<Dependencies>): MergeStrategy;
+}
+
+/**
+ * Defines a strategy: the one door for built-in and foreign ones.
+ *
+ * @example
+ * export const keepAll = defineStrategy({
+ *   name: "keep-all", summary: "Keeps every cell.", create: () => ({ plan: (view) => identityPlan(view) }),
+ * });
+ * keepAll().expression; // "keep-all"
+ */
+export function defineStrategy<O extends object = Record<never, never>>(
+  definition: StrategyDefinition<O>,
+): StrategyFactory<O> {
+  const info = describePlugin("strategy", definition);
+  const make = (given?: object, dependencies?: Partial<Dependencies>): MergeStrategy => {
+    const { options, printed } = readOptions(info.name, optionsOf(definition), given, info.positional);
+    const parts = definition.create(options, withDefaults(dependencies));
+    return Object.freeze({
+      name: info.name,
+      expression: printed === "" ? info.name : `${info.name}(${printed})`,
+      signals: union(info.signals, parts.signals ?? []),
+      scope: definition.scope ?? "all",
+      appliesTo: (shape: CacheShape) => parts.appliesTo?.(shape) ?? true,
+      plan: (view: CacheView, context: PlanContext) => parts.plan(view, context),
+    });
+  };
+  return Object.assign(
+    (options?: Partial<O>, dependencies?: Partial<Dependencies>) => make(options, dependencies),
+    {
+      definition: info,
+      make,
+    },
+  );
+}
+
+/** True for anything with the members of a strategy, whichever copy of this package made it. */
+export function isStrategy(value: unknown): value is MergeStrategy {
+  const strategy = value as Partial<MergeStrategy> | null | undefined;
+  if (typeof strategy !== "object" || strategy === null) return false;
+  const named = typeof strategy.name === "string" && typeof strategy.expression === "string";
+  const declared = Array.isArray(strategy.signals) && (strategy.scope === "new" || strategy.scope === "all");
+  return named && declared && typeof strategy.appliesTo === "function" && typeof strategy.plan === "function";
 }

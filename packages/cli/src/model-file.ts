@@ -1,0 +1,34 @@
+/** Finds the model that a command line names, and refuses what is no model before the engine is started. */
+import { open } from "node:fs/promises";
+import { resolve } from "node:path";
+import { KvfoldError } from "@kvfold/core";
+import { nanoModelPath } from "@kvfold/model-nano";
+
+export interface ModelFile {
+  /** As it was asked for: `nano` or a path. */
+  readonly name: string;
+  readonly path: string;
+}
+
+/** @throws KvfoldError KVFOLD_MODEL_FILE when it is missing, not a file, or does not begin as a GGUF does */
+export async function resolveModelFile(name: string): Promise<ModelFile> {
+  const path = name === "nano" ? nanoModelPath : resolve(name);
+  const refuse = (what: string, cause?: unknown): never => {
+    throw new KvfoldError("KVFOLD_MODEL_FILE", `the model ${JSON.stringify(name)} ${what}`, {
+      hint: "give the path of a GGUF file, or nano for the embedded model",
+      ...(cause === undefined ? {} : { cause }),
+    });
+  };
+  const file = await open(path, "r").catch((cause: NodeJS.ErrnoException) =>
+    refuse(cause.code === "ENOENT" ? "does not exist" : "cannot be opened", cause),
+  );
+  try {
+    if (!(await file.stat()).isFile()) refuse("is not a file");
+    const start = new Uint8Array(4);
+    await file.read(start, 0, 4, 0);
+    if (String.fromCharCode(...start) !== "GGUF") refuse("is not a GGUF file");
+  } finally {
+    await file.close();
+  }
+  return { name, path };
+}

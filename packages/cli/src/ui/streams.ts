@@ -1,0 +1,42 @@
+/** Standard output and error: who may write what, how wide they are, and what happens when the reader is gone. */
+
+/** Where a command writes. Results go to `out`, everything else to `err`. */
+export interface Streams {
+  /** Writes a line of the result. */
+  out(line: string): void;
+  /** Writes a line for people: errors, notes, progress. */
+  err(line: string): void;
+  /** Columns of the result. */
+  readonly width: number;
+  /** Whether somebody watches standard error, so that it may move. */
+  readonly live: boolean;
+  /** Whether results may be coloured. */
+  readonly colour: boolean;
+}
+
+/** Columns when nobody says how many there are: pipes and log files. */
+const DEFAULT_WIDTH = 100;
+const NARROWEST = 40;
+
+/** The process's own streams. `COLUMNS` wins over the terminal; `NO_COLOR` (no-color.org) switches colours off. */
+export function processStreams(environment: NodeJS.ProcessEnv = process.env): Streams {
+  const wished = Number.parseInt(environment.COLUMNS ?? "", 10);
+  const columns = Number.isFinite(wished) ? wished : (process.stdout.columns ?? DEFAULT_WIDTH);
+  return {
+    out: (line) => void process.stdout.write(`${line}\n`),
+    err: (line) => void process.stderr.write(`${line}\n`),
+    width: Math.max(NARROWEST, columns),
+    live: process.stderr.isTTY === true && environment.TERM !== "dumb" && environment.CI === undefined,
+    colour: process.stdout.isTTY === true && (environment.NO_COLOR ?? "") === "",
+  };
+}
+
+/** Ends quietly when the reader of a pipe goes away, as in `kvfold list | head`. */
+export function endQuietlyOnClosedPipes(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") process.exit(process.exitCode ?? 0);
+      throw error;
+    });
+  }
+}

@@ -1,0 +1,139 @@
+/** A model: weights and vocabulary, from a GGUF file. */
+import { resolve } from "node:path";
+import { type KvfoldError, throwIfAborted } from "@kvfold/core";
+import { createContext, type LlamaContext } from "../context/context.js";
+import type { ContextOptions } from "../context/options.js";
+import { checkModelFile } from "../gguf/check.js";
+import type { LlamaAddon, ModelHandle, RawModel } from "../native/addon.js";
+import { loadBridge } from "../native/bridge.js";
+import { failure, WHO, wrongArgument } from "../native/errors.js";
+import { checkTokens } from "../sequence/evaluate.js";
+import { modelSupported } from "./supported.js";
+
+export interface LoadModelOptions {
+  /** A GGUF file. */
+  readonly modelPath: string;
+  readonly signal?: AbortSignal;
+  /** Share of the file that was read, 0 to 1. */
+  readonly onProgress?: (fraction: number) => void;
+  /** Check the live cache of this llama.cpp, once for this thread, before anything relies on it; default true. */
+  readonly selfTest?: boolean;
+}
+
+export interface ModelInfo {
+  /** Absolute. */
+  readonly path: string;
+  readonly architecture: string;
+  readonly name: string;
+  readonly parameters: number;
+  readonly layers: number;
+  /** Width of the residual stream. */
+  readonly embedding: number;
+  readonly vocabularySize: number;
+  /** Tokens. */
+  readonly trainedContext: number;
+  readonly fileBytes: number;
+  /** As llama.cpp names it, for example "Q8_0". */
+  readonly quantization?: string;
+  /** true, or why its cache cannot be folded. The model can be used either way. */
+  readonly supported: true | string;
+}
+
+export interface TokenizeOptions {
+  /** Read names of special tokens in the text as these tokens; default false. */
+  readonly special?: boolean;
+  /** Put the beginning-of-text token first if the model wants one; default true. */
+  readonly bos?: boolean;
+}
+
+export interface LlamaModel {
+  readonly info: ModelInfo;
+  tokenize(text: string, options?: TokenizeOptions): Int32Array;
+  detokenize(tokens: ArrayLike<number>): string;
+  /** The piece of one token, special tokens by name. */
+  tokenText(token: number): string;
+  isEndOfGeneration(token: number): boolean;
+  /** `tokenize` puts `bosToken` first. */
+  readonly addsBos: boolean;
+  /** -1: there is none. */
+  readonly bosToken: number;
+  /** @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_CONTEXT, KVFOLD_DISPOSED */
+  createContext(options?: ContextOptions): Promise<LlamaContext<LlamaModel>>;
+  /** The weights are freed when the last context is. Twice does no harm. */
+  dispose(): Promise<void>;
+}
+
+/** Loads a model without the self-test of llama.cpp. */
+export async function loadUnchecked(options: Omit<LoadModelOptions, "selfTest">): Promise<LlamaModel> {
+  const { modelPath, signal, onProgress } = options;
+  throwIfAborted(signal, WHO);
+  const { fileBytes } = await checkModelFile(modelPath);
+  const { addon } = loadBridge();
+  const handle = await loadWeights(addon, resolve(modelPath), signal, onProgress);
+  return modelObject(addon, handle, resolve(modelPath), fileBytes);
+}
+
+/** @throws KvfoldError KVFOLD_MODEL_FILE, KVFOLD_ABORTED */
+async function loadWeights(
+  addon: LlamaAddon,
+  path: string,
+  signal: AbortSignal | undefined,
+  onProgress: ((fraction: number) => void) | undefined,
+): Promise<ModelHandle> {
+  const flag = addon.createFlag();
+  const cancel = (): void => addon.raiseFlag(flag);
+  signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    throwIfAborted(signal, WHO);
+    return await addon.loadModel(path, flag, onProgress);
+  } catch (error) {
+    if ((error as KvfoldError).code === "KVFOLD_ABORTED") throwIfAborted(signal, WHO);
+    throw error;
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+  }
+}
+
+function infoOf(addon: LlamaAddon, handle: ModelHandle, raw: RawModel, path: string, fileBytes: number): ModelInfo {
+  const metaNumber = (key: string): number => {
+    const value = Number(addon.metaValue(handle, `${raw.architecture}.${key}`) ?? 0);
+    return Number.isFinite(value) ? value : 0;
+  };
+  return {
+    path,
+    architecture: raw.architecture,
+    name: raw.name,
+    parameters: raw.parameters,
+    layers: raw.layers,
+    embedding: raw.embedding,
+    vocabularySize: raw.vocabularySize,
+    trainedContext: raw.trainedContext,
+    fileBytes,
+    ...(raw.quantization === undefined ? {} : { quantization: raw.quantization }),
+    supported: modelSupported(raw, metaNumber),
+  };
+}
+
+function modelObject(addon: LlamaAddon, handle: ModelHandle, path: string, fileBytes: number): LlamaModel {
+  const raw = addon.describeModel(handle);
+  const needText = (text: unknown): string => {
+    if (typeof text === "string") return text;
+    throw wrongArgument(`the text is of type ${typeof text}`, "give a string");
+  };
+  const model: LlamaModel = {
+    info: infoOf(addon, handle, raw, path, fileBytes),
+    tokenize: (text, { special = false, bos = true } = {}) => addon.tokenize(handle, needText(text), bos, special),
+    detokenize: (tokens) =>
+      tokens.length === 0 ? "" : addon.detokenize(handle, checkTokens(tokens, raw.vocabularySize)),
+    tokenText: (token) => addon.tokenText(handle, token),
+    isEndOfGeneration: (token) => addon.isEnd(handle, token),
+    addsBos: raw.addsBos,
+    bosToken: raw.bosToken,
+    createContext: async (options = {}) => {
+      if (options === null || typeof options !== "object") throw failure("KVFOLD_ARGUMENT", "options must be an object");
+      return createContext({ addon, handle, raw, model }, options);
+    },
+    dispose: async () => addon.freeModel(handle),
+  };
+  return model;
+}

@@ -1,0 +1,70 @@
+/* backend.h: the table of functions that a backend fills in. See registry.cc for the ones that exist.
+ *
+ * A backend in a library of its own exports one symbol that returns this table. Readers look at `abi` first, then use
+ * an entry only if it lies inside `struct_bytes` and is not NULL: entries are appended (rope, attend and fit will be),
+ * never moved. No C++ types and no exceptions cross the table; every error is a status plus a sentence.
+ *
+ * Callers check plan, target and memory (kvfold_check_*) before they call; a backend may rely on it.
+ */
+#ifndef KVFOLD_BACKEND_H
+#define KVFOLD_BACKEND_H
+
+#include <stddef.h>
+
+#include "kvfold/fold.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KVFOLD_BACKEND_ABI 1u
+
+/* A prepared fold: scratch rows, undo log and where it stands. Owned by the backend that made it. */
+typedef struct kvfold_fold kvfold_fold;
+
+typedef struct kvfold_backend {
+  uint32_t abi;          /* KVFOLD_BACKEND_ABI */
+  uint32_t struct_bytes; /* sizeof(kvfold_backend) of the library */
+  const char *name;
+
+  /* KVFOLD_OK, or KVFOLD_STATUS_UNSUPPORTED with the reason as a sentence. Pointers of the layer are not looked at. */
+  kvfold_status (*supports)(const kvfold_memory_layer *layer, kvfold_error *error);
+
+  /* Computes every row that is not a copy, and reserves the undo log. Reads the memory, never writes it. The
+   * caller keeps target and plan, with all their arrays, until fold_free. On failure `*out` is NULL. */
+  kvfold_status (*fold_prepare)(const kvfold_target *target, const kvfold_plan *plan, const kvfold_options *options,
+                                kvfold_fold **out, kvfold_error *error);
+  /* Per layer, keys then values: saves the destination rows, then writes them. Allocates nothing. After a failure the
+   * memory is half written: roll back. */
+  kvfold_status (*fold_commit)(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
+  /* Puts back every byte that a commit wrote, whole or half; does nothing before a commit. */
+  kvfold_status (*fold_rollback)(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
+  void (*fold_free)(kvfold_fold *fold);
+
+  /* out: floats [heads, cells, dim]. */
+  kvfold_status (*read_rows)(const kvfold_read *read, const kvfold_options *options, float *out, kvfold_error *error);
+
+  /* (optional) norm and mean_cosine: [heads, cells] each. The norm of each key, and the cosine between each
+   * de-rotated key and the mean of the head's de-rotated unit keys; 0 where one of them is zero. */
+  kvfold_status (*key_stats)(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
+                             kvfold_error *error);
+} kvfold_backend;
+
+/* Backends of this build, by name; NULL when there is none of that name. */
+const kvfold_backend *kvfold_backend_named(const char *name);
+/* The index-th backend, or NULL past the end. */
+const kvfold_backend *kvfold_backend_at(size_t index);
+
+/* The rules at the border, before any pointer is used (checks/). */
+/* Shape, types and rope of one layer; its buffers are not looked at. */
+kvfold_status kvfold_check_layer(const kvfold_memory_layer *layer, uint32_t index, kvfold_error *error);
+kvfold_status kvfold_check_memory(const kvfold_memory *memory, kvfold_error *error);
+kvfold_status kvfold_check_target(const kvfold_target *target, kvfold_error *error);
+kvfold_status kvfold_check_plan(const kvfold_target *target, const kvfold_plan *plan, kvfold_error *error);
+kvfold_status kvfold_check_read(const kvfold_read *read, kvfold_error *error);
+kvfold_status kvfold_check_options(const kvfold_options *options, kvfold_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,129 @@
+/* fold.h: plain data that the executors take: plan, target, options, status codes and limits.
+ *
+ * Everything here is borrowed: the caller keeps the arrays alive until the call returns. Lengths travel with their
+ * pointers and are checked before a pointer is followed (checks/).
+ */
+#ifndef KVFOLD_FOLD_H
+#define KVFOLD_FOLD_H
+
+#include <stdint.h>
+
+#include "kvfold/memory.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Limits; all products of sizes below them fit 64 bits, and are checked all the same. */
+#define KVFOLD_MAX_LAYERS 4096u
+#define KVFOLD_MAX_HEADS 4096u
+#define KVFOLD_MAX_HEAD_DIM 8192u
+#define KVFOLD_MAX_CELLS (1u << 27)
+#define KVFOLD_MAX_THREADS 256u
+#define KVFOLD_MAX_BIAS 16.0f /* exclusive, in magnitude */
+
+typedef enum kvfold_status {
+  KVFOLD_OK = 0,
+  KVFOLD_STATUS_ARGUMENT,
+  KVFOLD_STATUS_DISPOSED,
+  KVFOLD_STATUS_UNSUPPORTED,
+  KVFOLD_STATUS_PLAN_SHAPE,
+  KVFOLD_STATUS_PLAN_LIMIT,
+  KVFOLD_STATUS_PLAN_MEMBER_RANGE,
+  KVFOLD_STATUS_PLAN_NOT_DISJOINT,
+  KVFOLD_STATUS_PLAN_ORDER,
+  KVFOLD_STATUS_PLAN_COUNTS,
+  KVFOLD_STATUS_PLAN_WEIGHT,
+  KVFOLD_STATUS_PLAN_BIAS,
+  KVFOLD_STATUS_PLAN_PIN,
+  KVFOLD_STATUS_FAULT,   /* injected by a test */
+  KVFOLD_STATUS_ABORTED, /* the caller cancelled */
+  KVFOLD_STATUS_NATIVE   /* out of memory, out of order, impossible */
+} kvfold_status;
+
+/* What went wrong, as a sentence with indices. */
+typedef struct kvfold_error {
+  kvfold_status status;
+  char message[256];
+} kvfold_error;
+
+/* The stable code of a status as TypeScript knows it, for example "KVFOLD_PLAN_ORDER". */
+const char *kvfold_status_code(kvfold_status status);
+
+typedef struct kvfold_u8_span { const uint8_t *data; uint64_t length; } kvfold_u8_span;
+typedef struct kvfold_u32_span { const uint32_t *data; uint64_t length; } kvfold_u32_span;
+typedef struct kvfold_i32_span { const int32_t *data; uint64_t length; } kvfold_i32_span;
+typedef struct kvfold_f32_span { const float *data; uint64_t length; } kvfold_f32_span;
+
+enum kvfold_kind { KVFOLD_KEYS = 0, KVFOLD_VALUES = 1 };
+enum kvfold_layout { KVFOLD_SHARED = 0, KVFOLD_COMPOSITE = 1 };
+enum kvfold_key_frame { KVFOLD_FRAME_STORED = 0, KVFOLD_FRAME_TARGET = 1 };
+enum kvfold_scope { KVFOLD_SCOPE_ALL = 0, KVFOLD_SCOPE_LAYER = 1, KVFOLD_SCOPE_HEAD = 2 };
+enum kvfold_pin { KVFOLD_PIN_NONE = 0, KVFOLD_PIN_ABSORB = 1, KVFOLD_PIN_KEY = 2, KVFOLD_PIN_EXACT = 3 };
+
+/* all: [members]; layer: [layers, members]; head: [layers, most heads, members]. */
+typedef struct kvfold_weights {
+  uint32_t scope; /* enum kvfold_scope */
+  kvfold_f32_span data;
+} kvfold_weights;
+
+/* MergePlan of @kvfold/core. Row i of a shared plan is the weighted sum of members[offsets[i] .. offsets[i + 1]). */
+typedef struct kvfold_plan {
+  uint32_t layout; /* enum kvfold_layout */
+  uint32_t cells;
+  uint32_t rows;
+  kvfold_i32_span positions; /* [rows], non-decreasing, >= 0 */
+  kvfold_u32_span counts;    /* [rows], >= 1 */
+  uint64_t dropped;
+  kvfold_f32_span bias; /* [rows], or length 0 */
+  kvfold_u8_span pins;  /* [cells], or length 0 */
+  kvfold_u32_span members; /* shared: distinct cells; composite: [layers, kv_heads, rows] */
+  /* shared only */
+  uint32_t key_frame;      /* enum kvfold_key_frame */
+  kvfold_u32_span offsets; /* [rows + 1] */
+  kvfold_weights key_weights;
+  kvfold_weights value_weights;
+  /* composite only */
+  uint32_t layers;
+  uint32_t kv_heads;
+} kvfold_plan;
+
+/* One sequence in the memory of a stream. Cell c of a plan lies at physical index slots.data[c]. */
+typedef struct kvfold_target {
+  const kvfold_memory *memory;
+  uint32_t cells;
+  kvfold_u32_span slots;          /* [cells], distinct */
+  kvfold_i32_span positions;      /* [cells] */
+  const kvfold_i32_span *sources; /* [layer_count] of [heads, cells] (length 0: as positions), or NULL */
+  kvfold_u32_span destinations;   /* [rows], ascending, distinct */
+} kvfold_target;
+
+/* The fault walk of the tests: the `fail_at`-th point (from 0) stops the work; -1: none. */
+typedef struct kvfold_faults {
+  int64_t fail_at;
+  uint64_t points; /* out: points passed */
+} kvfold_faults;
+
+typedef struct kvfold_options {
+  uint32_t threads;              /* 1 .. KVFOLD_MAX_THREADS, the calling thread included */
+  int (*cancelled)(void *data);  /* (optional) polled from all threads */
+  void *cancelled_data;
+  kvfold_faults *faults;         /* (optional) */
+} kvfold_options;
+
+/* Which rows to read, and in which frame. */
+typedef struct kvfold_read {
+  const kvfold_memory *memory;
+  uint32_t layer;
+  uint32_t kind;         /* enum kvfold_kind */
+  kvfold_u32_span slots; /* [cells], in range, need not be distinct */
+  uint32_t unrotate;     /* keys only: undo RoPE by the position each key was rotated with */
+  uint32_t undo_hadamard;
+  kvfold_i32_span positions; /* [cells]; with `unrotate` and no sources */
+  kvfold_i32_span sources;   /* [heads, cells], or length 0 */
+} kvfold_read;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

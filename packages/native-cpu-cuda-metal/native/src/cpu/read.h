@@ -1,0 +1,30 @@
+// One slice as floats, shared by reading and by key statistics.
+#ifndef KVFOLD_CPU_READ_H
+#define KVFOLD_CPU_READ_H
+
+#include <vector>
+
+#include "common/tensor.h"
+#include "cpu/rope.h"
+
+namespace kvfold {
+namespace cpu {
+
+/// Angles with their storage; call bind() where it has come to rest.
+struct AngleSpace {
+  explicit AngleSpace(size_t dim) : storage(dim + 1) {}
+  void bind() {
+    angles.cosines = storage.data();
+    angles.sines = storage.data() + storage.size() / 2;
+  }
+  std::vector<float> storage;
+  Angles angles;
+};
+
+/// out: [dim]. As `kvfold_read` asks: Hadamard undone, rotation undone.
+void read_slice(const kvfold_read &read, const Tensor &tensor, size_t head, size_t cell, Angles *angles, float *out);
+
+}  // namespace cpu
+}  // namespace kvfold
+
+#endif

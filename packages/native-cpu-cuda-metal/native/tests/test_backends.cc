@@ -1,0 +1,159 @@
+// Every backend against the double reference on random cases; bit-equality for any number of threads; guard bytes.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "bounds.h"
+#include "cases.h"
+#include "check.h"
+#include "common/tensor.h"
+#include "reference/convert.h"
+#include "reference/rows.h"
+
+using cases::Case;
+using kvfold::Tensor;
+
+namespace {
+
+constexpr double kMembers = 6, kMagnitude = 6 * 2 * 4;  // members * weight * |x| with room for a Hadamard basis
+
+kvfold_options options_of(uint32_t threads) { return {threads, nullptr, nullptr, nullptr}; }
+
+bool fold(const Case &one, const kvfold_backend *backend, uint32_t threads) {
+  const kvfold_options options = options_of(threads);
+  kvfold_error error{};
+  kvfold_fold *prepared = nullptr;
+  bool ok = CHECK_MESSAGE(kvfold_check_target(&one.target, &error) == KVFOLD_OK, error.message) &&
+            CHECK_MESSAGE(kvfold_check_plan(&one.target, &one.plan, &error) == KVFOLD_OK, error.message) &&
+            CHECK_MESSAGE(backend->fold_prepare(&one.target, &one.plan, &options, &prepared, &error) == KVFOLD_OK,
+                          error.message);
+  if (!ok) return false;
+  ok = CHECK_MESSAGE(backend->fold_commit(prepared, &options, &error) == KVFOLD_OK, error.message);
+  backend->fold_free(prepared);
+  return ok;
+}
+
+std::vector<double> decoded(const Tensor &tensor, size_t slot, size_t head) {
+  std::vector<uint8_t> bytes(tensor.slice_bytes);
+  kvfold::reference::load_slice(tensor, slot, head, bytes.data());
+  return kvfold::reference::decode(tensor, bytes.data());
+}
+
+/// Every destination slice within the bound; composite rows and everything else byte for byte.
+void compare(const Case &got, const Case &want) {
+  const bool composite = got.plan.layout == KVFOLD_COMPOSITE;
+  if (composite) CHECK_MESSAGE(got.same_bytes(want.buffers), got.name.c_str());
+  for (uint32_t i = 0; i < got.buffers.size(); i++) {
+    const Tensor a = kvfold::tensor_of(got.memory, i / 2, i % 2), b = kvfold::tensor_of(want.memory, i / 2, i % 2);
+    const bool turned = i % 2 == 0 && got.plan.key_frame == KVFOLD_FRAME_TARGET;
+    const double slack = bounds::arithmetic(kMembers, kMagnitude, turned, a.hadamard);
+    for (uint32_t slot = 0; slot < got.memory.capacity; slot++) {
+      const bool written = std::binary_search(got.destinations.begin(), got.destinations.end(), slot);
+      for (uint32_t head = 0; head < a.heads; head++) {
+        std::vector<uint8_t> raw_a(a.slice_bytes), raw_b(b.slice_bytes);
+        kvfold::reference::load_slice(a, slot, head, raw_a.data());
+        kvfold::reference::load_slice(b, slot, head, raw_b.data());
+        if (!written) {
+          CHECK_MESSAGE(raw_a == raw_b, got.name.c_str());
+          continue;
+        }
+        if (raw_a == raw_b) continue;
+        const std::vector<double> x = decoded(a, slot, head), y = decoded(b, slot, head);
+        bool within = true;
+        for (size_t j = 0; j < x.size(); j++) {
+          double largest = 0;
+          for (size_t k = j / 32 * 32; k < std::min(x.size(), j / 32 * 32 + 32); k++)
+            largest = std::max(largest, std::fabs(y[k]));
+          within = within && std::fabs(x[j] - y[j]) <= 2 * (bounds::store(a.type, y[j], largest) + slack);
+        }
+        CHECK_MESSAGE(within, got.name.c_str());
+      }
+    }
+  }
+}
+
+/// Rows of a shared plan that only keep a cell hold its bytes.
+void check_kept_rows(const Case &after, const Case &before) {
+  const kvfold_plan &plan = after.plan;
+  if (plan.layout != KVFOLD_SHARED || plan.key_frame != KVFOLD_FRAME_STORED) return;
+  for (uint32_t row = 0; row < plan.rows; row++) {
+    const uint32_t m = after.offsets[row];
+    if (after.offsets[row + 1] != m + 1) continue;
+    for (uint32_t i = 0; i < after.buffers.size(); i++) {
+      const Tensor is = kvfold::tensor_of(after.memory, i / 2, i % 2), was = kvfold::tensor_of(before.memory, i / 2, i % 2);
+      const kvfold_weights &weights = i % 2 == 0 ? plan.key_weights : plan.value_weights;
+      const size_t heads = kvfold::most_heads(after.memory);
+      for (uint32_t head = 0; head < is.heads; head++) {
+        if (kvfold::weight_of(weights, after.members.size(), heads, i / 2, head, m) != 1.0f) continue;
+        std::vector<uint8_t> a(is.slice_bytes), b(is.slice_bytes);
+        kvfold::reference::load_slice(is, after.destinations[row], head, a.data());
+        kvfold::reference::load_slice(was, after.slots[after.members[m]], head, b.data());
+        CHECK_MESSAGE(a == b, after.name.c_str());
+      }
+    }
+  }
+}
+
+void check_reads(const Case &one, const kvfold_backend *backend, const kvfold_backend *oracle) {
+  const kvfold_options options = options_of(2);
+  const size_t cells = one.slots.size();
+  for (uint32_t l = 0; l < one.memory.layer_count; l++) {
+    const kvfold_memory_layer &layer = one.layers[l];
+    kvfold_read read{};
+    read.memory = &one.memory;
+    read.layer = l;
+    read.slots = one.target.slots;
+    read.positions = one.target.positions;
+    read.sources = one.source_spans[l];
+    read.unrotate = 1;
+    read.undo_hadamard = 1;
+    kvfold_error error{};
+    CHECK_MESSAGE(kvfold_check_read(&read, &error) == KVFOLD_OK, error.message);
+    std::vector<float> a(layer.kv_heads * cells * layer.key_dim), b(a.size());
+    CHECK(backend->read_rows(&read, &options, a.data(), &error) == KVFOLD_OK);
+    CHECK(oracle->read_rows(&read, &options, b.data(), &error) == KVFOLD_OK);
+    const double slack = 2 * bounds::arithmetic(1, 4, true, layer.hadamard_key);
+    for (size_t i = 0; i < a.size(); i++) CHECK_MESSAGE(std::fabs(a[i] - b[i]) <= slack, one.name.c_str());
+    std::vector<float> norm(layer.kv_heads * cells), cosine(norm.size()), norm_b(norm.size()), cosine_b(norm.size());
+    CHECK(backend->key_stats(&read, &options, norm.data(), cosine.data(), &error) == KVFOLD_OK);
+    CHECK(oracle->key_stats(&read, &options, norm_b.data(), cosine_b.data(), &error) == KVFOLD_OK);
+    // squares and sums: dim / 2 + 2 roundoffs; the direction of the mean is as uncertain as its sum over its length,
+    // which random unit keys keep near 1 / sqrt(cells)
+    const double mean_length = 0.5 / std::sqrt(static_cast<double>(cells));
+    const double roundoffs = layer.key_dim / 2 + 8 + (layer.key_dim + 64) / mean_length;
+    for (size_t i = 0; i < norm.size(); i++) {
+      CHECK_MESSAGE(std::fabs(norm[i] - norm_b[i]) <= std::ldexp(roundoffs * norm_b[i], -24), one.name.c_str());
+      CHECK_MESSAGE(std::fabs(cosine[i] - cosine_b[i]) <= std::ldexp(roundoffs, -24) + slack, one.name.c_str());
+    }
+  }
+}
+
+}  // namespace
+
+int main(int count, char **arguments) {
+  const uint32_t runs = count > 1 ? static_cast<uint32_t>(std::atoi(arguments[1])) : 150;
+  const kvfold_backend *oracle = kvfold_backend_named("reference");
+  for (uint32_t seed = 1; seed <= runs; seed++) {
+    const auto before = cases::random_case(seed), want = cases::random_case(seed);
+    if (!fold(*want, oracle, 1)) break;
+    check_kept_rows(*want, *before);
+    std::unique_ptr<Case> first;
+    for (uint32_t threads = 1; threads <= 4; threads++) {
+      for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
+        if (backend == oracle) continue;
+        auto got = cases::random_case(seed);
+        if (!fold(*got, backend, threads)) break;
+        CHECK_MESSAGE(got->guards_hold(), got->name.c_str());
+        if (first != nullptr) {
+          CHECK_MESSAGE(got->same_bytes(first->buffers), "not the same bits with another number of threads");
+          continue;
+        }
+        compare(*got, *want);
+        check_kept_rows(*got, *before);
+        check_reads(*before, backend, oracle);
+        first = std::move(got);
+      }
+    }
+  }
+  return check::verdict("backends");
+}

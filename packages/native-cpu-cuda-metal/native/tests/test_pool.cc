@@ -1,0 +1,41 @@
+// The pool: every task once, worker numbers distinct at any moment, jobs of several callers at the same time.
+#include <atomic>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "check.h"
+#include "cpu/pool.h"
+
+namespace {
+
+constexpr uint32_t kMostThreads = 6;
+
+void run_jobs(uint32_t seed) {
+  for (uint32_t job = 0; job < 200; job++) {
+    const uint32_t threads = 1 + (job + seed) % kMostThreads;
+    const size_t tasks = (job * 7 + seed) % 50;
+    std::vector<std::atomic<int>> seen(tasks), busy(threads);
+    std::atomic<bool> twice{false};
+    kvfold::cpu::parallel_for(threads, tasks, [&](size_t task, uint32_t worker) {
+      if (worker >= threads || busy[worker].fetch_add(1) != 0) twice = true;
+      seen[task].fetch_add(1);
+      busy[worker].fetch_sub(1);
+    });
+    bool once = true;
+    for (const std::atomic<int> &count : seen) once = once && count.load() == 1;
+    if (!once || twice) std::printf("job %u of caller %u went wrong\n", job, seed);
+    if (!once || twice) std::exit(1);
+  }
+}
+
+}  // namespace
+
+int main() {
+  run_jobs(0);
+  std::vector<std::thread> callers;
+  for (uint32_t seed = 1; seed <= 4; seed++) callers.emplace_back(run_jobs, seed);
+  for (std::thread &caller : callers) caller.join();
+  CHECK(callers.size() == 4);
+  return check::verdict("pool");
+}

@@ -1,0 +1,88 @@
+/** What the compiled add-on exports, as TypeScript sees it. Only this package calls it. */
+import type { MergePlan } from "@kvfold/core";
+
+declare const brand: unique symbol;
+
+/** A tagged pointer of the add-on; nothing can be read from it here. */
+export interface External<Kind extends string> {
+  readonly [brand]: Kind;
+}
+
+export type MemoryExternal = External<"memory">;
+export type FoldExternal = External<"fold">;
+export type FlagExternal = External<"flag">;
+
+/** One layer in the words of `kvfold_memory_layer` (native/include/kvfold/memory.h). */
+export interface RawLayer {
+  readonly kvHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+  readonly keyType: number;
+  readonly valueType: number;
+  readonly valueTransposed: boolean;
+  readonly ropePairing: number;
+  readonly ropeDims: number;
+  /** [ropeDims / 2] */
+  readonly ropeFrequencies: Float64Array | null;
+  readonly hadamardKey: number;
+  readonly hadamardValue: number;
+}
+
+/** What every job is told. */
+export interface RawJob {
+  readonly memory: MemoryExternal;
+  readonly backend: string;
+  readonly threads: number;
+  readonly flag: FlagExternal | null;
+}
+
+export interface RawPrepare extends RawJob {
+  readonly plan: MergePlan;
+  readonly slots: Uint32Array;
+  readonly positions: Int32Array;
+  readonly sources: readonly (Int32Array | null)[];
+  readonly destinations: Uint32Array;
+  readonly failAt: number | null;
+}
+
+export interface RawRead extends RawJob {
+  readonly layer: number;
+  readonly slots: Uint32Array;
+  readonly positions: Int32Array | null;
+  /** [kvHeads, cells] */
+  readonly sources: Int32Array | null;
+}
+
+export interface NativeAddon {
+  info(): {
+    readonly abi: number;
+    readonly isa: string;
+    readonly hardwareThreads: number;
+    readonly maxThreads: number;
+    readonly backends: readonly string[];
+  };
+  supports(backend: string, layers: readonly RawLayer[]): true | string;
+  createMemory(
+    layers: readonly RawLayer[],
+    capacity: number,
+    keys: readonly Uint8Array[],
+    values: readonly Uint8Array[],
+  ): MemoryExternal;
+  releaseMemory(memory: MemoryExternal): void;
+  describeMemory(memory: unknown): { readonly capacity: number; readonly layers: readonly RawLayer[] };
+  createFlag(): FlagExternal;
+  raiseFlag(flag: FlagExternal): void;
+  prepare(request: RawPrepare): Promise<{ readonly fold: FoldExternal; readonly points: number }>;
+  /** @returns fault points passed */
+  commit(fold: FoldExternal, threads: number, failAt: number | null): Promise<number>;
+  rollback(fold: FoldExternal, threads: number): Promise<number>;
+  dispose(fold: FoldExternal): void;
+  readRows(
+    request: RawRead & {
+      readonly kind: "keys" | "values";
+      readonly unrotate: boolean;
+      readonly undoHadamard: boolean;
+    },
+  ): Promise<Float32Array>;
+  keyStats(request: RawRead): Promise<{ readonly norm: Float32Array; readonly meanCosine: Float32Array }>;
+}

@@ -1,0 +1,103 @@
+/** Types and lengths of arguments, checked before anything native sees them. */
+import { KvfoldError, type KvfoldErrorCode, type MergePlan, PLAN_VERSION, type Weights } from "@kvfold/core";
+import { layerDifference, rawLayers } from "./layers.js";
+import { checkAttached, type NativeTarget } from "./memory.js";
+
+const WHO = "native";
+function fail(code: KvfoldErrorCode, what: string): never {
+  throw new KvfoldError(code, what, { who: WHO });
+}
+
+type ArrayClass = typeof Int32Array | typeof Uint32Array | typeof Float32Array | typeof Uint8Array;
+
+function needArray(
+  code: KvfoldErrorCode,
+  name: string,
+  value: unknown,
+  type: ArrayClass,
+  length?: number,
+): void {
+  if (!(value instanceof type)) fail(code, `${name} is not a ${type.name}`);
+  if (length !== undefined && value.length !== length) {
+    fail(code, `${name} has ${value.length} entries, ${length} are needed`);
+  }
+}
+
+/**
+ * A target whose parts fit each other. Its slots are walked natively.
+ * @throws KvfoldError KVFOLD_ARGUMENT
+ */
+export function checkTarget(target: NativeTarget): void {
+  const { memory, shape, slots, positions, sources } = target;
+  checkAttached(memory);
+  const { cells, layers } = shape;
+  if (layers !== memory.layers) {
+    const difference = layerDifference(rawLayers(shape), rawLayers(memory));
+    if (difference !== null) fail("KVFOLD_ARGUMENT", difference);
+  }
+  needArray("KVFOLD_ARGUMENT", "slots", slots, Uint32Array, cells);
+  needArray("KVFOLD_ARGUMENT", "positions", positions, Int32Array, cells);
+  if (!Array.isArray(sources) || sources.length !== layers.length) {
+    fail("KVFOLD_ARGUMENT", `sources needs ${layers.length} entries, one a layer`);
+  }
+  for (const [index, layer] of layers.entries()) {
+    const map = sources[index];
+    if (map !== null) {
+      needArray("KVFOLD_ARGUMENT", `sources of layer ${index}`, map, Int32Array, layer.kvHeads * cells);
+    }
+  }
+}
+
+/**
+ * Cells of the buffers that rows may go to. Range and order are checked natively.
+ * @throws KvfoldError KVFOLD_ARGUMENT
+ */
+export function checkDestinations(destinations: Uint32Array): void {
+  needArray("KVFOLD_ARGUMENT", "destinations", destinations, Uint32Array);
+}
+
+function needNumber(name: string, value: unknown, most: number): void {
+  if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) > most) {
+    fail("KVFOLD_PLAN_SHAPE", `${name} is ${String(value)}, a whole number of at most ${most} is needed`);
+  }
+}
+
+function needWeights(name: string, weights: Weights | undefined): void {
+  const scope = weights?.scope;
+  if (scope !== "all" && scope !== "layer" && scope !== "head") {
+    fail("KVFOLD_PLAN_SHAPE", `${name} has the unknown scope ${String(scope)}`);
+  }
+  needArray("KVFOLD_PLAN_SHAPE", `${name}.data`, weights?.data, Float32Array);
+}
+
+/**
+ * A plan whose fields have their types. Nothing is walked here: lengths and contents are checked natively, off the
+ * event loop, with the codes of `checkPlan`.
+ * @throws KvfoldError KVFOLD_PLAN_SHAPE
+ */
+export function checkPlanTypes(plan: MergePlan): void {
+  const given: unknown = plan;
+  if (typeof given !== "object" || given === null) fail("KVFOLD_PLAN_SHAPE", "the plan is not an object");
+  if (plan.version !== PLAN_VERSION) {
+    fail("KVFOLD_PLAN_SHAPE", `plan version ${String(plan.version)} is unknown, this is ${PLAN_VERSION}`);
+  }
+  needNumber("cells", plan.cells, 2 ** 32 - 1);
+  needNumber("rows", plan.rows, 2 ** 32 - 1);
+  needNumber("dropped", plan.dropped, Number.MAX_SAFE_INTEGER);
+  needArray("KVFOLD_PLAN_SHAPE", "positions", plan.positions, Int32Array, plan.rows);
+  needArray("KVFOLD_PLAN_SHAPE", "counts", plan.counts, Uint32Array, plan.rows);
+  needArray("KVFOLD_PLAN_SHAPE", "members", plan.members, Uint32Array);
+  if (plan.bias !== null) needArray("KVFOLD_PLAN_SHAPE", "bias", plan.bias, Float32Array, plan.rows);
+  if (plan.pins !== null) needArray("KVFOLD_PLAN_SHAPE", "pins", plan.pins, Uint8Array, plan.cells);
+  if (plan.layout === "composite") {
+    needNumber("layers", plan.layers, 2 ** 32 - 1);
+    needNumber("kvHeads", plan.kvHeads, 2 ** 32 - 1);
+  } else if (plan.layout === "shared") {
+    if (plan.keyFrame !== "stored" && plan.keyFrame !== "target") {
+      fail("KVFOLD_PLAN_SHAPE", `key frame ${String(plan.keyFrame)} is unknown`);
+    }
+    needArray("KVFOLD_PLAN_SHAPE", "offsets", plan.offsets, Uint32Array);
+    needWeights("keyWeights", plan.keyWeights);
+    needWeights("valueWeights", plan.valueWeights);
+  } else fail("KVFOLD_PLAN_SHAPE", `layout ${String((plan as { layout: unknown }).layout)} is unknown`);
+}

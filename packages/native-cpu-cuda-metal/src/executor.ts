@@ -1,0 +1,140 @@
+/** The native executor: a fold as a transaction whose every step runs off the event loop. */
+import {
+  type CacheShape,
+  type Executor,
+  type FoldTransaction,
+  KvfoldError,
+  type MergePlan,
+  type PrepareOptions,
+  throwIfAborted,
+} from "@kvfold/core";
+import { withFlag } from "./abort.js";
+import type { FoldExternal, NativeAddon } from "./addon.js";
+import { checkDestinations, checkPlanTypes, checkTarget } from "./arguments.js";
+import { rawLayers } from "./layers.js";
+import { loadAddon } from "./load.js";
+import { checkAttached, type NativeMemory, type NativeTarget } from "./memory.js";
+import { callNative } from "./native-error.js";
+import { checkThreads } from "./threads.js";
+
+/** `cpu`: fast, threaded. `reference`: double, serial, obvious; what the others are compared with. */
+export type NativeBackend = "cpu" | "reference";
+
+/**
+ * A walk over all places where a fold can stop, for tests. Fault points are counted from 0; the one named stops the
+ * step with KVFOLD_FAULT. Points passed are written back after every step.
+ *
+ * @example
+ * const faults: FaultWalk = { prepareAt: null, commitAt: 7, preparePoints: 0, commitPoints: 0 };
+ */
+export interface FaultWalk {
+  prepareAt: number | null;
+  commitAt: number | null;
+  preparePoints: number;
+  commitPoints: number;
+}
+
+export interface NativeExecutorOptions {
+  /** Threads of a job, this package's own pool included. [physical cores - 1, at least 1] */
+  readonly threads?: number;
+  /** ["cpu"] */
+  readonly backend?: NativeBackend;
+  /** For tests. */
+  readonly faults?: FaultWalk;
+}
+
+interface Settings {
+  readonly addon: NativeAddon;
+  readonly backend: NativeBackend;
+  readonly threads: number;
+  readonly who: string;
+  readonly faults: FaultWalk | null;
+}
+
+/**
+ * Makes an executor on native memory. Results are the same bits for any number of threads.
+ *
+ * The caller keeps decoding away from the cache between `prepare` and the end of `commit` or `rollback`. A commit that
+ * failed has written half: roll it back.
+ *
+ * @throws KvfoldError KVFOLD_NATIVE_MISSING when the add-on is not built, KVFOLD_ARGUMENT on bad options
+ */
+export function createNativeExecutor(options: NativeExecutorOptions = {}): Executor<NativeTarget> {
+  const settings = settingsOf(options);
+  return {
+    name: settings.who,
+    supports: (shape) => supports(settings, shape),
+    prepare: (target, plan, prepareOptions) => prepare(settings, target, plan, prepareOptions),
+  };
+}
+
+function settingsOf(options: NativeExecutorOptions): Settings {
+  const addon = loadAddon();
+  const { backend = "cpu", faults = null } = options;
+  const known = addon.info().backends;
+  if (!known.includes(backend)) {
+    throw new KvfoldError("KVFOLD_ARGUMENT", `there is no backend "${String(backend)}"`, {
+      who: "native",
+      hint: `this build has ${known.join(", ")}`,
+    });
+  }
+  return { addon, backend, threads: checkThreads(options.threads), who: `native-${backend}`, faults };
+}
+
+function supports({ addon, backend }: Settings, shape: CacheShape): true | string {
+  try {
+    return addon.supports(backend, rawLayers(shape));
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+async function prepare(
+  settings: Settings,
+  target: NativeTarget,
+  plan: MergePlan,
+  { destinations, signal }: PrepareOptions,
+): Promise<FoldTransaction> {
+  const { addon, backend, threads, who, faults } = settings;
+  throwIfAborted(signal, who);
+  checkTarget(target);
+  checkPlanTypes(plan);
+  checkDestinations(destinations);
+  const { memory, slots, positions, sources } = target;
+  const prepared = await withFlag(addon, signal, who, (flag) =>
+    callNative(who, () =>
+      addon.prepare({
+        memory: memory.external,
+        backend,
+        threads,
+        flag,
+        plan,
+        slots,
+        positions,
+        sources,
+        destinations,
+        failAt: faults?.prepareAt ?? null,
+      }),
+    ),
+  );
+  if (faults !== null) faults.preparePoints = prepared.points;
+  return createTransaction(settings, memory, prepared.fold);
+}
+
+function createTransaction(settings: Settings, memory: NativeMemory, fold: FoldExternal): FoldTransaction {
+  const { addon, threads, who, faults } = settings;
+  return {
+    commit: () =>
+      callNative(who, async () => {
+        checkAttached(memory);
+        const points = await addon.commit(fold, threads, faults?.commitAt ?? null);
+        if (faults !== null) faults.commitPoints = points;
+      }),
+    rollback: () =>
+      callNative(who, async () => {
+        checkAttached(memory);
+        await addon.rollback(fold, threads);
+      }),
+    dispose: () => addon.dispose(fold),
+  };
+}

@@ -1,0 +1,13 @@
+/** What is used when nobody names a strategy, and the registry of all built-ins. */
+import { createRegistry, type MergeStrategy, type Registry } from "@kvfold/core";
+import { BUILT_INS, evict } from "./_registry.js";
+
+/** `evict(by=keydiff,per=head)`: every KV head keeps its own cells, with 4 sinks and the newest 128. */
+export function defaultStrategy(): MergeStrategy {
+  return evict();
+}
+
+/** A new registry with every built-in strategy, wrapper and scorer; more can be added to it. */
+export function createDefaultRegistry(): Registry {
+  return createRegistry(BUILT_INS);
+}

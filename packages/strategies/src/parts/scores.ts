@@ -1,0 +1,98 @@
+/** Scores of any scope as one row of numbers for each layer and KV head; ranks; the best of many. */
+import { type CacheShape, KvfoldError, type Scorer, type Scores } from "@kvfold/core";
+
+/** Scores of one layer and KV head. [cells] */
+export type HeadScores = (layer: number, head: number) => Float32Array;
+
+/**
+ * Checks what a scorer gave, and hands it out by head. NaN becomes the lowest score.
+ * @throws KvfoldError KVFOLD_STRATEGY when arrays do not fit the cache
+ */
+export function scoresByHead(scorer: Scorer, scores: Scores, shape: CacheShape): HeadScores {
+  const { cells, layers } = shape;
+  if (scores.scope === "shared") {
+    needLength(scorer, scores.data, cells, "scores");
+    const data = withoutNaN(scores.data);
+    return () => data;
+  }
+  if (!Array.isArray(scores.layers) || scores.layers.length !== layers.length) {
+    throw badScores(scorer, `gave no scores for each of ${layers.length} layers`);
+  }
+  const clean = layers.map((layer, index) => {
+    needLength(scorer, scores.layers[index], layer.kvHeads * cells, `scores of layer ${index}`);
+    return withoutNaN(scores.layers[index]!);
+  });
+  return (layer, head) => clean[layer]!.subarray(head * cells, (head + 1) * cells);
+}
+
+/**
+ * The rank of each chosen cell among them: the share of the others with a lower score, so equal scores get equal ranks
+ * and a best one of its own gets 1. The other cells get 0.
+ *
+ *     scores   5 2 2 9   ->   2/3 0 0 1
+ *
+ * @param cells chosen cells; default all
+ * @returns [scores]
+ */
+export function ranks(scores: Float32Array, cells?: Uint32Array): Float32Array {
+  const chosen = cells ?? Uint32Array.from(scores, (_, cell) => cell);
+  const sorted = Float32Array.from(chosen, (cell) => scores[cell]!).sort();
+  const ranked = new Float32Array(scores.length);
+  const others = Math.max(1, chosen.length - 1);
+  for (const cell of chosen) ranked[cell] = countBelow(sorted, scores[cell]!) / others;
+  return ranked;
+}
+
+/**
+ * The `count` cells with the highest scores, in rising order. Of equal scores the older cell wins.
+ * @param cells candidates, in rising order
+ */
+export function bestCells(scores: Float32Array, cells: Uint32Array, count: number): Uint32Array {
+  if (count >= cells.length) return cells;
+  if (count <= 0) return new Uint32Array(0);
+  const sorted = Float32Array.from(cells, (cell) => scores[cell]!).sort();
+  const threshold = sorted[sorted.length - count]!;
+  let equals = count - (sorted.length - countUpTo(sorted, threshold));
+  return cells.filter((cell) => {
+    if (scores[cell]! !== threshold) return scores[cell]! > threshold;
+    equals -= 1;
+    return equals >= 0;
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+
+function badScores(scorer: Scorer, what: string): KvfoldError {
+  return new KvfoldError("KVFOLD_STRATEGY", `the scorer ${what}`, { who: scorer.name });
+}
+
+function needLength(scorer: Scorer, array: unknown, length: number, what: string): void {
+  if (array instanceof Float32Array && array.length === length) return;
+  const got = array instanceof Float32Array ? `${array.length} numbers` : "no Float32Array";
+  throw badScores(scorer, `gave ${got} as ${what}, must be ${length}`);
+}
+
+const withoutNaN = (scores: Float32Array): Float32Array =>
+  scores.some(Number.isNaN)
+    ? scores.map((score) => (Number.isNaN(score) ? Number.NEGATIVE_INFINITY : score))
+    : scores;
+
+/** Entries below `value`. */
+const countBelow = (sorted: Float32Array, value: number): number =>
+  firstIndex(sorted, (entry) => entry >= value);
+
+/** Entries up to and including `value`. */
+const countUpTo = (sorted: Float32Array, value: number): number =>
+  firstIndex(sorted, (entry) => entry > value);
+
+/** The first index for which a condition holds that holds for all later ones too. */
+function firstIndex(sorted: Float32Array, holds: (entry: number) => boolean): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (holds(sorted[middle]!)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}

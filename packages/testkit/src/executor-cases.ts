@@ -1,0 +1,152 @@
+/** The standard cases of `testExecutor`: every type, layout, rotation and kind of plan at least once. */
+import { type DType, type MergePlan, mostKvHeads } from "@kvfold/core";
+import type { FakeTargetOptions } from "./fake-target.js";
+import { composite, type PlanSubject, shared } from "./plans.js";
+import { seededRandom } from "./random.js";
+
+/** One memory and one plan for it. */
+export interface ExecutorCase {
+  readonly name: string;
+  readonly memory: FakeTargetOptions;
+  readonly plan: (subject: PlanSubject) => MergePlan;
+}
+
+const DTYPES: readonly DType[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"];
+
+/** Singles, pairs, a triple, dropped cells: `0 1 1 2 -1 3 3 3 4 ...`. */
+const mixed = (cells: number): number[] =>
+  Array.from(
+    { length: cells },
+    (_, cell) => [0, 1, 1, 2, -1, 3, 3, 3][cell % 8]! + (cell % 8 === 4 ? 0 : 4 * (cell >> 3)),
+  );
+
+const merge = (subject: PlanSubject): MergePlan => shared(subject, { group: mixed(subject.shape.cells) });
+
+/** Weights of all signs that differ between layers and heads. */
+const weighted = (subject: PlanSubject): MergePlan =>
+  shared(subject, {
+    group: mixed(subject.shape.cells),
+    keyScope: "head",
+    valueScope: "layer",
+    weights: [0.75, 0.25, -0.5, 1.5, 0, 1],
+    keepSingles: false,
+  });
+
+/** Members that lie far apart and interleave. */
+const interleaved = (subject: PlanSubject): MergePlan =>
+  shared(subject, { group: Array.from({ length: subject.shape.cells }, (_, cell) => cell % 5) });
+
+/** Keys re-rotated to floor(p / 3), as self-extend does. */
+const squeezed = (subject: PlanSubject): MergePlan =>
+  shared(subject, { group: Array.from({ length: subject.shape.cells }, (_, cell) => cell >> 1), squeeze: 3 });
+
+/** A third of the cells, another third in every head. */
+const perHead = (subject: PlanSubject): MergePlan => {
+  const { layers, cells } = subject.shape;
+  const heads = mostKvHeads(subject.shape);
+  const random = seededRandom(cells);
+  return composite(subject, {
+    rows: Math.max(1, Math.floor(cells / 3)),
+    orders: Array.from({ length: layers.length * heads }, () =>
+      Array.from({ length: cells }, () => random.next()),
+    ),
+  });
+};
+
+const keepAll = (subject: PlanSubject): MergePlan =>
+  shared(subject, { group: Array.from({ length: subject.shape.cells }, (_, cell) => cell) });
+
+const onlyLast = (subject: PlanSubject): MergePlan =>
+  shared(subject, { group: Array.from({ length: subject.shape.cells }, () => -1) });
+
+const cells = 24;
+const hadamard = { key: 64, value: 64 };
+const uneven: FakeTargetOptions = {
+  cells,
+  layers: [
+    { kvHeads: 3, keyDim: 64, valueDim: 32 },
+    { kvHeads: 1, keyDim: 32, valueDim: 64, rope: null },
+    {
+      kvHeads: 2,
+      keyDim: 64,
+      valueDim: 64,
+      rope: "half",
+      ropeDims: 32,
+      valueLayout: "transposed",
+      keyType: "f16",
+    },
+  ],
+};
+
+const perType: readonly ExecutorCase[] = DTYPES.flatMap((keyType) => [
+  { name: `${keyType}: pairs, a triple, dropped cells`, memory: { cells, keyType }, plan: merge },
+  { name: `${keyType}: composite`, memory: { cells, keyType }, plan: perHead },
+]);
+
+const transposed: readonly ExecutorCase[] = (["f32", "f16", "bf16"] as const).flatMap((valueType) => [
+  {
+    name: `${valueType} values transposed: weights per head and layer`,
+    memory: { cells, keyType: valueType, valueLayout: "transposed" },
+    plan: weighted,
+  },
+  {
+    name: `${valueType} values transposed: composite`,
+    memory: { cells, keyType: valueType, valueLayout: "transposed" },
+    plan: perHead,
+  },
+]);
+
+const rotated: readonly ExecutorCase[] = [
+  { name: "f32: re-rotated, interleaved pairs", memory: { cells, positions: "gaps" }, plan: squeezed },
+  { name: "f16: re-rotated, half pairs", memory: { cells, keyType: "f16", rope: "half" }, plan: squeezed },
+  {
+    name: "f16: re-rotated, half of the channels",
+    memory: { cells, keyType: "f16", ropeDims: 16 },
+    plan: squeezed,
+  },
+  {
+    name: "f32: re-rotated far from the start, where an angle in f32 is off by hundredths",
+    memory: { cells, firstPosition: 500_000 },
+    plan: squeezed,
+  },
+  { name: "f32: target frame without rotation", memory: { cells, rope: null }, plan: squeezed },
+  {
+    name: "q8_0 under Hadamard: re-rotated",
+    memory: { cells, keyType: "q8_0", keyDim: 64, hadamard },
+    plan: squeezed,
+  },
+  {
+    name: "f16, folded before: re-rotated from the source map",
+    memory: { cells, keyType: "f16", folded: true },
+    plan: squeezed,
+  },
+];
+
+/** All standard cases. */
+export const EXECUTOR_CASES: readonly ExecutorCase[] = [
+  ...perType,
+  ...transposed,
+  ...rotated,
+  { name: "f32: weights per head and layer", memory: { cells }, plan: weighted },
+  { name: "f16: members far apart", memory: { cells, keyType: "f16" }, plan: interleaved },
+  {
+    name: "q8_0 under Hadamard: merged as stored",
+    memory: { cells, keyType: "q8_0", keyDim: 64, hadamard },
+    plan: merge,
+  },
+  {
+    name: "f16, folded before: composite",
+    memory: { cells, keyType: "f16", folded: true },
+    plan: perHead,
+  },
+  { name: "layers that differ: merged", memory: uneven, plan: weighted },
+  { name: "layers that differ: composite", memory: uneven, plan: perHead },
+  {
+    name: "f16: everything kept, packed",
+    memory: { cells, keyType: "f16", slots: "ordered", holes: 24 },
+    plan: keepAll,
+  },
+  { name: "f16: only the last cell stays", memory: { cells, keyType: "f16" }, plan: onlyLast },
+  { name: "f32: a single cell", memory: { cells: 1, holes: 0 }, plan: keepAll },
+  { name: "f16: no free cell", memory: { cells, keyType: "f16", holes: 0 }, plan: merge },
+];

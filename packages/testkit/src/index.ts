@@ -1,0 +1,27 @@
+/** The public surface of @kvfold/testkit. */
+export * from "./arbitraries.js";
+export * from "./bounds.js";
+export { EXECUTOR_CASES, type ExecutorCase } from "./executor-cases.js";
+export {
+  type Adapt,
+  type Adapted,
+  checkFold,
+  checkRefusal,
+  checkRollback,
+  chooseDestinations,
+  type ExecutorUnderTest,
+} from "./executor-checks.js";
+export * from "./expect-within.js";
+export * from "./fake-cache.js";
+export * from "./fake-shape.js";
+export * from "./fake-target.js";
+export * from "./mutations.js";
+export * from "./plans.js";
+export * from "./random.js";
+export * from "./read-rows.js";
+export * from "./runs.js";
+export { STRATEGY_CASES, type StrategyCase } from "./strategy-cases.js";
+export { type PlanRequest, type PlanResult, planContext, planOn } from "./strategy-checks.js";
+export * from "./test-executor.js";
+export * from "./test-strategy.js";
+export * from "./watch-view.js";

@@ -1,0 +1,11 @@
+/** All test projects of the repository: one for each package, and `repository` for checks that span packages. */
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    projects: [
+      "packages/*/vitest.config.ts",
+      { test: { name: "repository", include: ["test/**/*.test.ts"], pool: "forks", testTimeout: 60_000 } },
+    ],
+  },
+});
