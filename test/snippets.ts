@@ -40,6 +40,8 @@ const OPTIONS: ts.CompilerOptions = {
   lib: ["lib.es2023.d.ts"],
 };
 
+const GLOBALS = join(ROOT, "test", "snippet-globals.d.ts");
+
 /** What the compiler says about the blocks, one line each. */
 export function compile(snippets: readonly Snippet[]): string[] {
   const texts = new Map(snippets.map(({ path, code }) => [path, code]));
@@ -55,7 +57,7 @@ export function compile(snippets: readonly Snippet[]): string[] {
       ? getSourceFile(path, target, ...rest)
       : ts.createSourceFile(path, module, target);
   };
-  const program = ts.createProgram([...texts.keys()], OPTIONS, host);
+  const program = ts.createProgram([...texts.keys(), GLOBALS], OPTIONS, host);
   return ts.getPreEmitDiagnostics(program).map((diagnostic) => {
     const text = ts.flattenDiagnosticMessageText(diagnostic.messageText, "\n");
     const { file, start = 0 } = diagnostic;

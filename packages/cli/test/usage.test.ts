@@ -122,7 +122,7 @@ const inputs: BadInput[] = [
     ["inspect", "plan", join(folder, "no.plan")],
     1,
     "KVFOLD_FILE",
-    /does not exist/,
+    /ENOENT/,
   ),
   bad("a folder as plan", ["inspect", "plan", folder], 1, "KVFOLD_FILE", /not a regular file/),
   bad("a text file as plan", ["inspect", "plan", textModel], 1, "KVFOLD_PLAN_FILE", /./),

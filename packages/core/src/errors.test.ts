@@ -15,7 +15,7 @@ describe("docs/errors.md", () => {
   });
 
   it("says of each what happened and what to do", () => {
-    const incomplete = entries.filter((entry) => !/^\w+\n\n[A-Z`][\s\S]{30,}\n\n\*\*Do:\*\* \S/.test(entry));
+    const incomplete = entries.filter((entry) => !/^\w+\n\n[\w`][\s\S]{30,}\n\n\*\*Do:\*\* \S/.test(entry));
     expect(incomplete).toEqual([]);
   });
 });

@@ -1,5 +1,6 @@
 /** The public surface of @kvfold/core. */
 
+export * from "./attention/index.js";
 export * from "./budget.js";
 export * from "./cache.js";
 export * from "./dtype/dtypes.js";

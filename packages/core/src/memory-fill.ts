@@ -123,7 +123,7 @@ function fillPlane(
   for (let cell = 0; cell < cells; cell++) {
     for (let head = 0; head < kvHeads; head++) {
       const start = (head * cells + cell) * channels;
-      const stored = Float64Array.from(contents.subarray(start, start + channels));
+      const stored = new Float64Array(contents.subarray(start, start + channels));
       if (hadamard > 0) hadamardTransform(stored, 0, channels, hadamard);
       encodeRow(plane.dtype, stored, row.subarray(head * plane.headBytes, (head + 1) * plane.headBytes));
     }

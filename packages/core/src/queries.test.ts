@@ -1,3 +1,4 @@
+/** Sampled queries: turned to the future, hashed, refused when they do not fit. */
 import { expect, test } from "vitest";
 import { decodeF16, encodeF16 } from "./dtype/half.js";
 import { futurePosition, futureQueries, hashQueries, type QuerySample } from "./queries.js";

@@ -21,7 +21,9 @@ function fail(message) {
 function run(command, args, options = {}) {
   const result = spawnSync(command, args, { encoding: "utf8", ...options });
   if (result.error?.code === "ENOENT") {
-    fail(`${command} is not installed; it is needed to build the native bridge (Debian: apt-get install git cmake g++)`);
+    fail(
+      `${command} is not installed; it is needed to build the native bridge (Debian: apt-get install git cmake g++)`,
+    );
   }
   return result;
 }
@@ -56,13 +58,17 @@ function extractHeaders() {
   if (!existsSync(bundle)) fail(`the llama.cpp source bundle is missing: ${bundle}; run: npm ci`);
   const scratch = mkdtempSync(join(packageFolder, "build-scratch-"));
   const git = (...args) => {
-    const result = run("git", args, { env: { ...process.env, GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" } });
-    if (result.status !== 0) fail(`git ${args[0]} failed on the llama.cpp bundle: ${result.stderr.trim().split("\n")[0]}`);
+    const result = run("git", args, {
+      env: { ...process.env, GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" },
+    });
+    if (result.status !== 0)
+      fail(`git ${args[0]} failed on the llama.cpp bundle: ${result.stderr.trim().split("\n")[0]}`);
     return result.stdout.trim();
   };
   git("clone", "--quiet", "--no-checkout", bundle, scratch);
   const commit = git("-C", scratch, "rev-parse", "HEAD");
-  if (commit !== LLAMA_COMMIT) fail(`the llama.cpp bundle is ${commit}, not ${LLAMA_TAG} (${LLAMA_COMMIT}); run: npm ci`);
+  if (commit !== LLAMA_COMMIT)
+    fail(`the llama.cpp bundle is ${commit}, not ${LLAMA_TAG} (${LLAMA_COMMIT}); run: npm ci`);
   git("-C", scratch, "checkout", "--quiet", "HEAD", "--", "include", "ggml/include", "src/*.h", "LICENSE");
   rmSync(join(scratch, ".git"), { recursive: true, force: true });
   writeFileSync(join(scratch, "stamp"), commit);
@@ -73,7 +79,8 @@ function extractHeaders() {
 
 function requireTools() {
   const compiler = process.env.CXX ?? "c++";
-  if (run(compiler, ["--version"]).status !== 0) fail(`the C++ compiler "${compiler}" does not run; set CXX or install g++`);
+  if (run(compiler, ["--version"]).status !== 0)
+    fail(`the C++ compiler "${compiler}" does not run; set CXX or install g++`);
   if (run("cmake", ["--version"]).status !== 0) fail("cmake does not run; install CMake 3.21 or later");
 }
 

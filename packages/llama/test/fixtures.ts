@@ -2,7 +2,8 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createRandom } from "@kvfold/core";
+import { type CacheView, createRandom, type MergePlan } from "@kvfold/core";
+import { composite, shared } from "@kvfold/testkit";
 import { onTestFinished } from "vitest";
 import type { ContextOptions } from "../src/context/options.js";
 import { type LlamaContext, type LlamaModel, type LlamaSequence, loadModel } from "../src/index.js";
@@ -81,3 +82,39 @@ export const sameBytes = (a: ArrayBufferView, b: ArrayBufferView): boolean =>
     Buffer.from(a.buffer, a.byteOffset, a.byteLength),
     Buffer.from(b.buffer, b.byteOffset, b.byteLength),
   ) === 0;
+
+/** Leases, plans, applies. */
+export async function applied(
+  sequence: LlamaSequence,
+  make: (view: CacheView) => MergePlan,
+): Promise<MergePlan> {
+  const lease = await sequence.lease();
+  try {
+    const plan = make(lease);
+    await sequence.apply(lease, plan);
+    return plan;
+  } finally {
+    lease.release();
+  }
+}
+
+/** Heads keep different tokens: a random choice for each, the last cells in all of them. */
+export function randomComposite(view: CacheView, rows: number, seed: number): MergePlan {
+  const random = createRandom(seed);
+  const { cells, layers } = view.shape;
+  const orders = layers.flatMap((layer) =>
+    Array.from({ length: layer.kvHeads }, () =>
+      Array.from({ length: cells }, (_, cell) => (cell >= cells - 8 ? -1 : random())),
+    ),
+  );
+  return composite(view, { rows, orders });
+}
+
+/** Pairs of neighbours become their mean with the logarithm of their count as bias; the last cells stay. */
+export function pairs(view: CacheView, squeeze = 0): MergePlan {
+  const { cells } = view.shape;
+  const group = Array.from({ length: cells }, (_, cell) =>
+    cell >= cells - 8 ? cells + cell : Math.floor(cell / 2),
+  );
+  return shared(view, { group, logCount: true, squeeze });
+}

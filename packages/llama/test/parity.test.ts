@@ -10,19 +10,22 @@ describe.each(SPECS)("$architecture", (spec) => {
   const tokens = someTokens(COUNT, spec.vocabulary);
   const wanted = referenceModel(spec).fromTokens(tokens);
 
-  it.each(CACHES)("evaluates as the reference does ($cacheType, flash attention $flashAttention)", async (cache) => {
-    const { sequence } = await open(spec, cache);
-    const logits = await sequence.evaluate(tokens, { logits: "all" });
-    expect(logits).toHaveLength(COUNT);
-    const bound = boundFor("logits", cache.cacheType!, {
-      flashAttention: cache.flashAttention === "on",
-      layers: spec.layers,
-      cells: COUNT,
-    });
-    logits.forEach((row, i) => {
-      expectWithin(row, wanted[i]!, bound, `${cacheName(cache)}, token ${i}`);
-    });
-  });
+  it.each(CACHES)(
+    "evaluates as the reference does ($cacheType, flash attention $flashAttention)",
+    async (cache) => {
+      const { sequence } = await open(spec, cache);
+      const logits = await sequence.evaluate(tokens, { logits: "all" });
+      expect(logits).toHaveLength(COUNT);
+      const bound = boundFor("logits", cache.cacheType!, {
+        flashAttention: cache.flashAttention === "on",
+        layers: spec.layers,
+        cells: COUNT,
+      });
+      logits.forEach((row, i) => {
+        expectWithin(row, wanted[i]!, bound, `${cacheName(cache)}, token ${i}`);
+      });
+    },
+  );
 
   it("tells the surprise of every token, over batches", async () => {
     const { sequence } = await open(spec, { cacheType: "f32", flashAttention: "off", batchSize: 16 });
@@ -59,10 +62,12 @@ it("generates greedily, and the cache holds all but the last token", async () =>
   expect(sequence.cells).toBe(20 + 11);
   await sequence.clear();
   const rows = await sequence.evaluate([...tokens, ...generated], { logits: "all" });
-  // a batch sums in another order than single tokens, so the choice may only differ where two logits nearly tie
+  // a batch sums in another order than single tokens, so a choice may only differ where two logits nearly tie
+  const bound = boundFor("logits", "f16", { flashAttention: true, layers: spec.layers, cells: 32 });
   generated.forEach((token, i) => {
     const row = rows[tokens.length - 1 + i]!;
-    expect(row[token]!).toBeGreaterThan(Math.max(...row) - 0.05);
+    const tie = 2 * bound.ofBlockMax * Math.max(...row.map(Math.abs));
+    expect(row[token]!).toBeGreaterThanOrEqual(Math.max(...row) - tie);
   });
 });
 

@@ -1,6 +1,6 @@
 // Builds the add-on with cmake-js. Does little when nothing has changed; says plainly what is missing.
 //
-//   node scripts/build-native.mjs [--debug] [--sanitize=address,undefined]
+//   node scripts/build-native.mjs [--debug] [--tests] [--sanitize=address,undefined]
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -48,12 +48,13 @@ function jobs() {
 }
 
 function options() {
-  const settings = { config: "Release", sanitize: "" };
+  const settings = { config: "Release", sanitize: "", tests: "OFF" };
   for (const argument of process.argv.slice(2)) {
     const sanitize = /^--sanitize=([a-z,]+)$/.exec(argument);
     if (argument === "--debug") settings.config = "RelWithDebInfo";
+    else if (argument === "--tests") settings.tests = "ON";
     else if (sanitize) settings.sanitize = sanitize[1];
-    else stop(`unknown argument ${argument}; known are --debug and --sanitize=address,undefined`);
+    else stop(`unknown argument ${argument}; known are --debug, --tests, --sanitize=address,undefined`);
   }
   return settings;
 }
@@ -64,13 +65,20 @@ function sameAsBefore(file, settings) {
 }
 
 const cmakeJs = findTools();
-const { config, sanitize } = options();
+const { config, sanitize, tests } = options();
 const out = join(root, sanitize === "" ? "build" : "build-sanitize");
 const output = join(out, config, "kvfold_native.node");
 const optionsFile = join(out, "kvfold-options.json");
-const settings = JSON.stringify({ config, sanitize, cxx: process.env.CXX ?? "", node: process.version });
+const settings = JSON.stringify({
+  config,
+  sanitize,
+  tests,
+  cxx: process.env.CXX ?? "",
+  node: process.version,
+});
 const command = sameAsBefore(optionsFile, settings) ? "build" : "rebuild";
-const flags = ["--out", out, "--config", config, `--CDKVFOLD_SANITIZE=${sanitize}`];
+const cache = [`--CDKVFOLD_SANITIZE=${sanitize}`, `--CDKVFOLD_BUILD_TESTS=${tests}`];
+const flags = ["--out", out, "--config", config, ...cache];
 const started = Date.now();
 const run = spawnSync(
   process.execPath,

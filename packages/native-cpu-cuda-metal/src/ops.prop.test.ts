@@ -26,7 +26,7 @@ const memories = fc
   .record({
     options: arbitraryShapeOptions({ maxCells: 40, dtypes }),
     seed: fc.nat(),
-    folded: fc.boolean(),
+    folded: fc.constantFrom(false, true, "composite" as const),
     positions: fc.constantFrom("dense" as const, "gaps" as const),
   })
   .map(({ options, seed, folded, positions }) => fakeTarget(seed, { ...options, folded, positions }));

@@ -1,4 +1,5 @@
 /** Jobs run off the event loop, can be cancelled, and give the same bits for any number of threads. */
+import type { MemoryTarget } from "@kvfold/core";
 import { copyTarget, firstDifference } from "@kvfold/testkit";
 import { describe, expect, it } from "vitest";
 import { createNativeExecutor } from "../src/executor.js";
@@ -78,7 +79,7 @@ describe("any number of threads gives the same bits", () => {
     ["shared, re-rotated", plan],
     ["composite", composite],
   ] as const)("fold: %s", async (_name, folded) => {
-    const results = [];
+    const results: MemoryTarget[] = [];
     for (const threads of [1, 2, 3, 4]) {
       const memory = copyTarget(big);
       const executor = createNativeExecutor({ threads });

@@ -43,6 +43,11 @@ describe("sum", () => {
     expect(draw(await plan(8, { ratio: 4, target: 3, pins }))).toBe("[abc]@0 d@0 [efgh]@1");
   });
 
+  it("counts a row for each cell that absorbs when it makes room", async () => {
+    // factor 2 would leave a b [cd] [ef] [gh]: one row too many
+    expect(draw(await plan(8, { ratio: 2, pins: pinsOf("1 1 0 0 0 0 0 0") }))).toBe("a@0 [bcd]@0 [efgh]@1");
+  });
+
   it("squeezes harder where positions have gaps", async () => {
     const positions = Int32Array.of(0, 10, 20, 30);
     const made = await sum().plan(await tinyView({ cells: 4, positions }), tinyContext(4, { ratio: 2 }));

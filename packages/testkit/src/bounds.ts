@@ -140,6 +140,8 @@ export interface LogitsBoundOptions {
   readonly scoreRms?: number;
   /** Largest |bias| of any cell; default 0. */
   readonly maxBias?: number;
+  /** Position of the last token; default: `cells`. */
+  readonly lastPosition?: number;
 }
 
 /**
@@ -150,20 +152,25 @@ export interface LogitsBoundOptions {
  *   q moves the scores, and so the log-weights of the cells, by e * scoreRms.
  * - New rows: the engine stores each new row; the double attention stores its own, and a value between two steps may
  *   go up on one side and down on the other: the same e for keys, e once for values.
- * - Values: without flash attention the weights are converted to f16. With flash attention and f16 values the CPU
- *   accumulates V in f16: n additions to a sum that grows like sqrt(n) lose 2^-11 / sqrt 3 * sqrt(n / 2) of it.
- *   Quantised values are accumulated in f32.
+ * - Values: without flash attention the weights are converted to the type of V. With flash attention and f16 values
+ *   the CPU accumulates V in f16: n additions to a sum that grows like sqrt(n) lose 2^-11 / sqrt 3 * sqrt(n / 2) of it.
+ *   Other values are accumulated in f32.
+ * - Angles: llama.cpp rotates by position * frequency in f32, so the fastest pair is off by position * 2^-24 radians.
  * - Bias: the mask of flash attention is f16.
+ * - The rest of the model: f32 matrix products of up to 4,096 terms, 2^-24 * sqrt(4,096).
  */
 function logitsBound(dtype: DType, options: LogitsBoundOptions): Bound {
-  const { flashAttention, layers, cells, scoreRms = 2, maxBias = 0 } = options;
+  const { flashAttention, layers, cells, scoreRms = 2, maxBias = 0, lastPosition = cells } = options;
   const rounding = ROUNDING_RMS[dtype];
   const half = ROUNDING_RMS.f16;
   const query = rounding * scoreRms;
   const rows = rounding * Math.hypot(scoreRms, 1);
-  const accumulation = flashAttention && dtype === "f16" ? half * Math.sqrt(cells / 2) : half;
+  const weights = Math.min(rounding, half);
+  const values = flashAttention && dtype === "f16" ? half * Math.sqrt(cells / 2) : weights;
+  const angles = lastPosition * ROUNDOFF.f32 * scoreRms;
   const mask = flashAttention ? half * maxBias : 0;
-  const layer = Math.hypot(query, rows, accumulation, mask);
+  const products = ROUNDOFF.f32 * Math.sqrt(4096);
+  const layer = Math.hypot(query, rows, values, angles, mask, products);
   return {
     absolute: 0,
     relative: 0,
@@ -186,7 +193,8 @@ const ROUNDING_RMS: Readonly<Record<DType, number>> = {
 
 /**
  * From a typical layer to the worst logit. A model in double with exactly these roundings planted (logits-bound.test.ts)
- * stays between a quarter of the sum above and the sum; 2 leaves room for models whose layers amplify more.
+ * stays between a quarter of the sum above and the sum, and so does llama.cpp itself on small random models; 2 leaves
+ * room for models whose layers amplify more.
  */
 const MARGIN = 2;
 

@@ -4,7 +4,7 @@ import { formatBytes, formatMeasure, formatWhole, plural } from "../ui/numbers.j
 import { printable } from "../ui/printable.js";
 import type { Streams } from "../ui/streams.js";
 import { type Style, styleFor } from "../ui/style.js";
-import { type Column, renderTable, wrap } from "../ui/table.js";
+import { type Column, renderTable, wrap, wrapNote } from "../ui/table.js";
 import { explainDemo } from "./demo.js";
 import type { PasskeyResult } from "./measure.js";
 import type { PasskeySettings } from "./settings.js";
@@ -27,7 +27,7 @@ export function printPasskey(settings: PasskeySettings, result: PasskeyResult, s
   ];
   if (notes.length > 0) streams.out("");
   for (const note of notes)
-    for (const line of wrap(note, Math.min(streams.width, READABLE))) streams.out(line);
+    for (const line of wrapNote(note, Math.min(streams.width, READABLE))) streams.out(line);
   if (settings.savePlan !== undefined) streams.err(`saved the plan of the first trial: ${settings.savePlan}`);
 }
 

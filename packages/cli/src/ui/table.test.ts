@@ -2,7 +2,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { describe, expect, test } from "vitest";
 import { styleFor } from "./style.js";
-import { type Column, renderTable, wrap } from "./table.js";
+import { type Column, renderTable, wrap, wrapNote } from "./table.js";
 
 const style = styleFor({ colour: false });
 const columns: Column<string[]>[] = [
@@ -37,6 +37,11 @@ describe("wrap", () => {
   test("an empty text is one empty line", () => {
     expect(wrap("", 5)).toEqual([""]);
   });
+});
+
+test("wrapNote hangs the lines of a list item", () => {
+  expect(wrapNote("- one two three", 9)).toEqual(["- one", "  two", "  three"]);
+  expect(wrapNote("one two three", 9)).toEqual(["one two", "three"]);
 });
 
 describe("renderTable", () => {

@@ -60,6 +60,13 @@ export function wrap(text: string, width: number): string[] {
   return lines;
 }
 
+/** Wraps a sentence or a list item; the later lines of an item stand below its first word. */
+export function wrapNote(text: string, width: number): string[] {
+  const indent = text.startsWith("- ") ? "  " : "";
+  const [first, ...more] = wrap(text, width - indent.length);
+  return [first!, ...more.map((line) => indent + line)];
+}
+
 // ---------------------------------------------------------------------------------------------------------------
 
 function renderGrid<Row>(

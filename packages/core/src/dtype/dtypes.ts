@@ -101,7 +101,7 @@ export function encodeRow(
   out: Uint8Array = new Uint8Array(rowBytes(dtype, values.length)),
 ): Uint8Array {
   needLength("the output", out.length, rowBytes(dtype, values.length));
-  const floats = values instanceof Float32Array ? values : Float32Array.from(values);
+  const floats = values instanceof Float32Array ? values : new Float32Array(values);
   if (dtype === "f32") encodeF32(floats, out);
   else if (dtype === "f16") encodeHalves(floats, out, encodeF16);
   else if (dtype === "bf16") encodeHalves(floats, out, encodeBF16);

@@ -158,6 +158,15 @@ describe("a forged file", () => {
     expect(codeOf(() => decodePlan(make()))).toBe("KVFOLD_PLAN_FILE");
   });
 
+  it("is told which section claims more bytes than are left", () => {
+    // one byte more than the rest, but far fewer than the whole file
+    const last = planSections(shared).at(-1)!;
+    const lengthAt = encodePlan(shared).length - 32 - last.bytes.length - 8;
+    expect(() => decodePlan(patched(lengthAt, last.bytes.length + 1))).toThrow(
+      `claims ${last.bytes.length + 1} bytes, ${last.bytes.length} are left`,
+    );
+  });
+
   it("cannot make the reader allocate: limits come first", () => {
     expect(codeOf(() => decodePlan(head(1, 2 ** 31)))).toBe("KVFOLD_PLAN_LIMIT");
     expect(codeOf(() => decodePlan(head(2, 2 ** 31)))).toBe("KVFOLD_PLAN_LIMIT");

@@ -162,7 +162,7 @@ function sum(
 ): Float64Array {
   const total = new Float64Array(channels);
   for (const { cell, weight, delta } of terms) {
-    const head = Float64Array.from(read(cell));
+    const head = new Float64Array(read(cell));
     if (turn !== null && delta !== 0) rotate(head, turn, delta);
     for (let i = 0; i < channels; i++) total[i] = total[i]! + weight * head[i]!;
   }

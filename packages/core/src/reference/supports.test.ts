@@ -39,7 +39,7 @@ describe("prepare", () => {
   const target = cache.memory();
   const prepare = async (
     change: Partial<typeof target>,
-    destinations = Uint32Array.of(0, 1),
+    destinations: Uint32Array = Uint32Array.of(0, 1),
     signal?: AbortSignal,
   ) => {
     const view = await smallCache().lease();

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "abort_guard.h"
 #include "failure.h"
 
 namespace kvfold {
@@ -34,6 +35,7 @@ inline Failure as_failure(const std::exception &error) {
 // A function as JavaScript calls it: every exception becomes an error with a code.
 template <Napi::Value (*F)(const Napi::CallbackInfo &)>
 Napi::Value guarded(const Napi::CallbackInfo &info) {
+  const AbortGuard guard;
   try {
     return F(info);
   } catch (const Napi::Error &) {
@@ -124,6 +126,7 @@ class Job : public Napi::AsyncWorker {
 
  protected:
   void Execute() override {
+    const AbortGuard guard;
     try {
       result_.emplace(run_());
     } catch (const std::exception &error) {

@@ -225,7 +225,13 @@ int64_t commit_cells(const CacheInfo &info, llama_seq_id sequence, const std::ve
 
   const auto where = layout_of(info, stream, sequence, destinations);
   MetadataReader reader(metadata, fail_at);
-  info.cache->state_read_sinfo(reader, sequence, 0, nullptr, &where);
+  try {
+    info.cache->state_read_sinfo(reader, sequence, 0, nullptr, &where);
+  } catch (const std::exception &error) {
+    // llama.cpp hides what the reader threw behind an exception of its own
+    if (reader.failed()) throw Failure("KVFOLD_FAULT", "fault injected into the metadata");
+    throw Failure("KVFOLD_NATIVE", std::string("llama.cpp refused the cells: ") + error.what());
+  }
   if (!reader.finished()) throw Failure("KVFOLD_INTERNAL", "llama.cpp left metadata unread");
   return reader.reads();
 }

@@ -148,7 +148,7 @@ Napi::Value create_context(const Napi::CallbackInfo &info) {
 // freeContext(context): twice does no harm.
 Napi::Value free_context(const Napi::CallbackInfo &info) {
   const auto handle = unwrap<ContextHandle>(info[0]);
-  if (handle->context() != nullptr) Exclusive(handle)->free();
+  if (handle->context() != nullptr) Exclusive(handle, true)->free();
   return info.Env().Undefined();
 }
 

@@ -68,6 +68,7 @@ class ContextHandle {
   GraphProbe *probe_ = nullptr;
   std::string callback_problem_;
   std::atomic<bool> busy_{false};
+  std::atomic<bool> stopped_{false};  // an assertion of llama.cpp was turned into an error
 };
 
 template <>
@@ -79,14 +80,17 @@ struct Tag<ContextHandle> {
 // The right to touch a context, until destroyed. @throws KVFOLD_DISPOSED, KVFOLD_CACHE_BUSY
 class Exclusive {
  public:
-  explicit Exclusive(std::shared_ptr<ContextHandle> handle) : handle_(std::move(handle)) {
+  explicit Exclusive(std::shared_ptr<ContextHandle> handle, bool to_free = false) : handle_(std::move(handle)) {
     if (handle_->busy_.exchange(true)) throw Failure("KVFOLD_CACHE_BUSY", "the context is at work on another call");
-    if (handle_->context() == nullptr) {
-      handle_->busy_ = false;
-      throw Failure("KVFOLD_DISPOSED", "the context was already freed");
-    }
+    if (handle_->context() != nullptr && (to_free || !handle_->stopped_)) return;
+    handle_->busy_ = false;
+    if (handle_->context() == nullptr) throw Failure("KVFOLD_DISPOSED", "the context was already freed");
+    throw Failure("KVFOLD_NATIVE", "llama.cpp stopped in the middle of an earlier call", "dispose of this context");
   }
-  ~Exclusive() { handle_->busy_ = false; }
+  ~Exclusive() {
+    if (stopped_here()) handle_->stopped_ = true;
+    handle_->busy_ = false;
+  }
   Exclusive(const Exclusive &) = delete;
   Exclusive &operator=(const Exclusive &) = delete;
 

@@ -15,6 +15,7 @@ namespace {
 Napi::Value load_backends(const Napi::CallbackInfo &info) {
   const std::string folder = string_arg(info[0], "folder");
   install_log_sink();
+  install_abort_guard();
   if (ggml_backend_reg_count() == 0) ggml_backend_load_all_from_path(folder.c_str());
   if (ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == nullptr)
     throw Failure("KVFOLD_LLAMA_VERSION", "no processor backend of llama.cpp could be loaded from " + folder,

@@ -36,7 +36,10 @@ class MetadataReader : public llama_io_read_i {
   MetadataReader(const std::vector<uint8_t> &metadata, int64_t fail_at) : metadata_(metadata), fail_at_(fail_at) {}
 
   void read(void *target, size_t size) override {
-    if (reads_++ == fail_at_) throw Failure("KVFOLD_FAULT", "fault injected into the metadata");
+    if (reads_++ == fail_at_) {
+      failed_ = true;
+      throw Failure("KVFOLD_FAULT", "fault injected into the metadata");
+    }
     if (size > metadata_.size() - used_) throw Failure("KVFOLD_INTERNAL", "llama.cpp read more metadata than there is");
     std::memcpy(target, metadata_.data() + used_, size);
     used_ += size;
@@ -45,12 +48,14 @@ class MetadataReader : public llama_io_read_i {
   size_t n_bytes() override { return used_; }
 
   bool finished() const { return used_ == metadata_.size(); }
+  bool failed() const { return failed_; }
   int64_t reads() const { return reads_; }
 
  private:
   const std::vector<uint8_t> &metadata_;
   int64_t fail_at_;
   int64_t reads_ = 0;
+  bool failed_ = false;
   size_t used_ = 0;
 };
 

@@ -29,6 +29,8 @@ export interface ContextSource<Model> {
   readonly handle: ModelHandle;
   readonly raw: RawModel;
   readonly model: Model;
+  /** What the model alone tells: true, or why its cache cannot be folded. */
+  readonly supported: true | string;
 }
 
 /** @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_CONTEXT, KVFOLD_DISPOSED */
@@ -39,7 +41,9 @@ export async function createContext<Model>(
   const { addon } = source;
   const checked = contextOptions(options, source.raw);
   const handle = await addon.createContext(source.handle, checked);
-  const raw = addon.describeContext(handle);
+  const seen = addon.describeContext(handle);
+  // what the metadata tells of a model holds for its contexts too
+  const raw = source.supported === true ? seen : { ...seen, problem: source.supported };
   const layout = cacheLayout(raw, `${source.raw.name} ${source.raw.parameters}`);
   const state: ContextState = {
     addon,

@@ -34,7 +34,8 @@ const KNOWN = ["contextSize", "sequences", "unified", "batchSize", "flashAttenti
 
 function checkNames(options: ContextOptions): void {
   const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
-  if (unknown !== undefined) throw wrongArgument(`unknown option "${unknown}"`, `known are ${KNOWN.join(", ")}`);
+  if (unknown !== undefined)
+    throw wrongArgument(`unknown option "${unknown}"`, `known are ${KNOWN.join(", ")}`);
 }
 
 /**
@@ -51,7 +52,10 @@ export function contextOptions(options: ContextOptions, model: RawModel): RawCon
     throw wrongArgument(`cacheType is ${String(cacheType)}`, `give one of ${CACHE_TYPES.join(", ")}`);
   }
   if (cacheType === "q8_0" && flashAttention === "off") {
-    throw wrongArgument("quantised values need flash attention", 'give flashAttention "on" or cacheType "f16"');
+    throw wrongArgument(
+      "quantised values need flash attention",
+      'give flashAttention "on" or cacheType "f16"',
+    );
   }
   const sequences = whole("sequences", options.sequences ?? 1);
   const trained = Math.min(8192, Math.max(1, model.trainedContext));

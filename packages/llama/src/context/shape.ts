@@ -1,5 +1,12 @@
 /** From what the graph showed to the layer shapes of the cache. */
-import { cellBytes, type DType, isDType, type LayerShape, type RopeSpec, ropeFrequencies } from "@kvfold/core";
+import {
+  cellBytes,
+  type DType,
+  isDType,
+  type LayerShape,
+  type RopeSpec,
+  ropeFrequencies,
+} from "@kvfold/core";
 import type { RawContext, RawLayer, RawRope } from "../native/addon.js";
 import { failure } from "../native/errors.js";
 
@@ -28,7 +35,10 @@ export function cacheLayout(raw: RawContext, modelName: string): CacheLayout | n
     modelName,
     raw.streams,
     raw.valuesTransposed,
-    raw.layers.map(({ rope, ...rest }) => ({ ...rest, rope: rope && { ...rope, factors: Array.from(rope.factors ?? []) } })),
+    raw.layers.map(({ rope, ...rest }) => ({
+      ...rest,
+      rope: rope && { ...rope, factors: Array.from(rope.factors ?? []) },
+    })),
   ]);
   return {
     layers,
@@ -72,6 +82,12 @@ function ropeSpec(raw: RawRope): RopeSpec {
   return {
     pairing: raw.mode === HALF_PAIRS ? "half" : "interleaved",
     dims: raw.dims,
-    frequencies: ropeFrequencies({ dims: raw.dims, base: raw.base, scale: raw.scale, factors: raw.factors, yarn }),
+    frequencies: ropeFrequencies({
+      dims: raw.dims,
+      base: raw.base,
+      scale: raw.scale,
+      factors: raw.factors,
+      yarn,
+    }),
   };
 }

@@ -1,5 +1,12 @@
 /** Folding while the prompt is still being read: the cache never holds the whole prompt. */
-import { type FoldReport, fold, KvfoldError, type MergeStrategy, type SignalName, throwIfAborted } from "@kvfold/core";
+import {
+  type FoldReport,
+  fold,
+  KvfoldError,
+  type MergeStrategy,
+  type SignalName,
+  throwIfAborted,
+} from "@kvfold/core";
 import { WHO, wrongArgument } from "../native/errors.js";
 import type { LlamaSequence } from "../sequence/sequence.js";
 
@@ -45,7 +52,8 @@ export async function prefillAndFold(
   options: PrefillAndFoldOptions,
 ): Promise<PrefillAndFoldReport> {
   const { every, strategy, signal } = options;
-  if (!Number.isInteger(every) || every < 1) throw wrongArgument(`every is ${String(every)}`, "give a whole number of at least 1");
+  if (!Number.isInteger(every) || every < 1)
+    throw wrongArgument(`every is ${String(every)}`, "give a whole number of at least 1");
   const ids = Array.from(tokens);
   if (ids.length === 0) throw wrongArgument("there are no tokens to read");
   const signals = [...new Set([...(options.signals ?? []), ...strategy.signals])];

@@ -15,7 +15,8 @@ const problem = (what: string, hint: string, cause?: unknown): KvfoldError =>
  * @throws KvfoldError KVFOLD_MODEL_FILE for what is missing, a folder, empty, no GGUF, damaged or cut off
  */
 export async function checkModelFile(path: string): Promise<{ header: GgufHeader; fileBytes: number }> {
-  if (typeof path !== "string" || path === "") throw wrongArgument("modelPath must be the path of a GGUF file");
+  if (typeof path !== "string" || path === "")
+    throw wrongArgument("modelPath must be the path of a GGUF file");
   const file = await openModel(path);
   try {
     const status = await file.stat();
@@ -27,9 +28,14 @@ export async function checkModelFile(path: string): Promise<{ header: GgufHeader
     checkSizes(path, header);
     return { header, fileBytes: status.size };
   } catch (cause) {
-    if (cause instanceof GgufProblem) throw problem(`${path} is no readable GGUF file: ${cause.message}`, MODEL_FILE_HINT, cause);
+    if (cause instanceof GgufProblem)
+      throw problem(`${path} is no readable GGUF file: ${cause.message}`, MODEL_FILE_HINT, cause);
     if (cause instanceof KvfoldError) throw cause;
-    throw problem(`${path} cannot be read: ${(cause as Error).message}`, "check the file and its permissions", cause);
+    throw problem(
+      `${path} cannot be read: ${(cause as Error).message}`,
+      "check the file and its permissions",
+      cause,
+    );
   } finally {
     await file.close();
   }
@@ -69,7 +75,14 @@ function checkSizes(path: string, { metadata }: GgufHeader): void {
   }
   for (const [suffix, most] of POSITIVE_KEYS) {
     const value = metadata.get(`${architecture}.${suffix}`);
-    if (value === undefined || (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= most)) continue;
-    throw problem(`${path} has ${architecture}.${suffix} = ${String(value)}`, "the file is damaged; download it again");
+    if (
+      value === undefined ||
+      (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= most)
+    )
+      continue;
+    throw problem(
+      `${path} has ${architecture}.${suffix} = ${String(value)}`,
+      "the file is damaged; download it again",
+    );
   }
 }

@@ -1,22 +1,48 @@
 /** The header of a GGUF file (version 2 and 3): metadata keys and tensor sizes. */
-import { createCursor, type GgufCursor, GgufProblem } from "./reader.js";
+
 import type { FileHandle } from "node:fs/promises";
+import { createCursor, type GgufCursor, GgufProblem } from "./reader.js";
 
 /** Limits beyond any real model, so that hostile counts cost nothing. */
 const LIMITS = { keys: 65_536, tensors: 1_048_576, keyBytes: 1024, nameBytes: 1024, dimensions: 4 } as const;
 
 /** Bytes of the scalar value types by number; 8 is a string, 9 an array. */
 const SCALAR_BYTES: Readonly<Record<number, number>> = {
-  0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8,
+  0: 1,
+  1: 1,
+  2: 2,
+  3: 2,
+  4: 4,
+  5: 4,
+  6: 4,
+  7: 1,
+  10: 8,
+  11: 8,
+  12: 8,
 };
 const STRING = 8;
 const ARRAY = 9;
 
 /** Elements and bytes of a block by ggml type number; types that are not listed are not measured. */
 const BLOCKS: Readonly<Record<number, readonly [elements: number, bytes: number]>> = {
-  0: [1, 4], 1: [1, 2], 2: [32, 18], 3: [32, 20], 6: [32, 22], 7: [32, 24], 8: [32, 34],
-  10: [256, 84], 11: [256, 110], 12: [256, 144], 13: [256, 176], 14: [256, 210], 24: [1, 1], 25: [1, 2],
-  26: [1, 4], 27: [1, 8], 28: [1, 8], 30: [1, 2],
+  0: [1, 4],
+  1: [1, 2],
+  2: [32, 18],
+  3: [32, 20],
+  6: [32, 22],
+  7: [32, 24],
+  8: [32, 34],
+  10: [256, 84],
+  11: [256, 110],
+  12: [256, 144],
+  13: [256, 176],
+  14: [256, 210],
+  24: [1, 1],
+  25: [1, 2],
+  26: [1, 4],
+  27: [1, 8],
+  28: [1, 8],
+  30: [1, 2],
 };
 
 export interface GgufHeader {
@@ -53,7 +79,12 @@ export async function readHeader(file: FileHandle, fileBytes: number): Promise<G
 
 function alignmentOf(metadata: GgufHeader["metadata"]): number {
   const alignment = metadata.get("general.alignment") ?? 32;
-  if (typeof alignment !== "number" || alignment < 1 || alignment > 65_536 || !Number.isInteger(Math.log2(alignment))) {
+  if (
+    typeof alignment !== "number" ||
+    alignment < 1 ||
+    alignment > 65_536 ||
+    !Number.isInteger(Math.log2(alignment))
+  ) {
     throw new GgufProblem(`an alignment of ${alignment}`);
   }
   return alignment;
@@ -82,17 +113,28 @@ async function readScalar(cursor: GgufCursor, type: number): Promise<number | bo
   if (size === undefined) throw new GgufProblem(`metadata of the unknown type ${type}`);
   const bytes = await cursor.bytes(size);
   switch (type) {
-    case 0: return bytes.readUInt8(0);
-    case 1: return bytes.readInt8(0);
-    case 2: return bytes.readUInt16LE(0);
-    case 3: return bytes.readInt16LE(0);
-    case 4: return bytes.readUInt32LE(0);
-    case 5: return bytes.readInt32LE(0);
-    case 6: return bytes.readFloatLE(0);
-    case 7: return bytes.readUInt8(0) !== 0;
-    case 10: return Number(bytes.readBigUInt64LE(0));
-    case 11: return Number(bytes.readBigInt64LE(0));
-    default: return bytes.readDoubleLE(0);
+    case 0:
+      return bytes.readUInt8(0);
+    case 1:
+      return bytes.readInt8(0);
+    case 2:
+      return bytes.readUInt16LE(0);
+    case 3:
+      return bytes.readInt16LE(0);
+    case 4:
+      return bytes.readUInt32LE(0);
+    case 5:
+      return bytes.readInt32LE(0);
+    case 6:
+      return bytes.readFloatLE(0);
+    case 7:
+      return bytes.readUInt8(0) !== 0;
+    case 10:
+      return Number(bytes.readBigUInt64LE(0));
+    case 11:
+      return Number(bytes.readBigInt64LE(0));
+    default:
+      return bytes.readDoubleLE(0);
   }
 }
 

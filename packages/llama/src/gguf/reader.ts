@@ -22,7 +22,8 @@ export function createCursor(file: FileHandle, fileBytes: number): GgufCursor {
   let window = Buffer.alloc(0);
   let windowStart = 0;
   const need = (length: number): void => {
-    if (length > fileBytes - at) throw new GgufProblem(`the file ends inside its header, at byte ${fileBytes}`);
+    if (length > fileBytes - at)
+      throw new GgufProblem(`the file ends inside its header, at byte ${fileBytes}`);
   };
   const take = async (length: number): Promise<Buffer> => {
     need(length);
@@ -44,7 +45,8 @@ export function createCursor(file: FileHandle, fileBytes: number): GgufCursor {
     u32: async () => (await take(4)).readUInt32LE(0),
     u64: async () => {
       const value = (await take(8)).readBigUInt64LE(0);
-      if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new GgufProblem(`a length of ${value} in the header`);
+      if (value > BigInt(Number.MAX_SAFE_INTEGER))
+        throw new GgufProblem(`a length of ${value} in the header`);
       return Number(value);
     },
     bytes: take,

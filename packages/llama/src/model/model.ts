@@ -82,11 +82,15 @@ async function loadWeights(
 ): Promise<ModelHandle> {
   const flag = addon.createFlag();
   const cancel = (): void => addon.raiseFlag(flag);
+  const progress = progressOf(onProgress, cancel);
   signal?.addEventListener("abort", cancel, { once: true });
   try {
     throwIfAborted(signal, WHO);
-    return await addon.loadModel(path, flag, onProgress);
+    const handle = await addon.loadModel(path, flag, progress.tell);
+    progress.finish();
+    return handle;
   } catch (error) {
+    if ((error as KvfoldError).code === "KVFOLD_ABORTED") progress.rethrow();
     if ((error as KvfoldError).code === "KVFOLD_ABORTED") throwIfAborted(signal, WHO);
     throw error;
   } finally {
@@ -94,7 +98,41 @@ async function loadWeights(
   }
 }
 
-function infoOf(addon: LlamaAddon, handle: ModelHandle, raw: RawModel, path: string, fileBytes: number): ModelInfo {
+/**
+ * Reports come from another thread and may arrive after the end: the last one is always 1, and nothing follows. A
+ * callback that throws stops the loading.
+ */
+function progressOf(onProgress: ((fraction: number) => void) | undefined, cancel: () => void) {
+  let finished = false;
+  let thrown: { readonly error: unknown } | null = null;
+  const tell = (fraction: number): void => {
+    if (finished || thrown !== null || fraction >= 1) return;
+    try {
+      onProgress?.(fraction);
+    } catch (error) {
+      thrown = { error };
+      cancel();
+    }
+  };
+  return {
+    tell,
+    finish: (): void => {
+      finished = true;
+      onProgress?.(1);
+    },
+    rethrow: (): void => {
+      if (thrown !== null) throw thrown.error;
+    },
+  };
+}
+
+function infoOf(
+  addon: LlamaAddon,
+  handle: ModelHandle,
+  raw: RawModel,
+  path: string,
+  fileBytes: number,
+): ModelInfo {
   const metaNumber = (key: string): number => {
     const value = Number(addon.metaValue(handle, `${raw.architecture}.${key}`) ?? 0);
     return Number.isFinite(value) ? value : 0;
@@ -120,9 +158,11 @@ function modelObject(addon: LlamaAddon, handle: ModelHandle, path: string, fileB
     if (typeof text === "string") return text;
     throw wrongArgument(`the text is of type ${typeof text}`, "give a string");
   };
+  const info = infoOf(addon, handle, raw, path, fileBytes);
   const model: LlamaModel = {
-    info: infoOf(addon, handle, raw, path, fileBytes),
-    tokenize: (text, { special = false, bos = true } = {}) => addon.tokenize(handle, needText(text), bos, special),
+    info,
+    tokenize: (text, { special = false, bos = true } = {}) =>
+      addon.tokenize(handle, needText(text), bos, special),
     detokenize: (tokens) =>
       tokens.length === 0 ? "" : addon.detokenize(handle, checkTokens(tokens, raw.vocabularySize)),
     tokenText: (token) => addon.tokenText(handle, token),
@@ -130,8 +170,9 @@ function modelObject(addon: LlamaAddon, handle: ModelHandle, path: string, fileB
     addsBos: raw.addsBos,
     bosToken: raw.bosToken,
     createContext: async (options = {}) => {
-      if (options === null || typeof options !== "object") throw failure("KVFOLD_ARGUMENT", "options must be an object");
-      return createContext({ addon, handle, raw, model }, options);
+      if (options === null || typeof options !== "object")
+        throw failure("KVFOLD_ARGUMENT", "options must be an object");
+      return createContext({ addon, handle, raw, model, supported: info.supported }, options);
     },
     dispose: async () => addon.freeModel(handle),
   };

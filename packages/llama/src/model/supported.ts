@@ -14,8 +14,9 @@ export function modelSupported(raw: RawModel, metaNumber: (key: string) => numbe
   if (!raw.hasDecoder) return "the model does not generate text";
   if (raw.recurrent) return "the model keeps a recurrent state instead of keys and values";
   if (raw.hybrid) return "the model keeps a recurrent state beside keys and values";
-  if (raw.ropeType >= SEVERAL_POSITIONS) return "the model rotates keys by several positions a token (M-RoPE)";
-  if (metaNumber("attention.kv_lora_rank") > 0) return "the model stores latent keys without values (MLA)";
+  if (raw.ropeType >= SEVERAL_POSITIONS)
+    return "the model rotates keys by several positions a token (M-RoPE)";
+  if (metaNumber("attention.key_length_mla") > 0) return "the model stores latent keys without values (MLA)";
   if (metaNumber("attention.max_alibi_bias") > 0) return "the model biases attention by distance (ALiBi)";
   return true;
 }

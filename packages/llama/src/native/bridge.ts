@@ -1,6 +1,7 @@
 /** Loads the compiled bridge once for this thread, libraries first, and gives every error its code. */
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { KvfoldError } from "@kvfold/core";
 import type { LlamaAddon } from "./addon.js";
@@ -18,11 +19,17 @@ interface Preload {
 
 let loaded: Bridge | undefined;
 
-const builtFile = (name: string): string => fileURLToPath(new URL(`../../build/Release/${name}`, import.meta.url));
+/** KVFOLD_LLAMA_NATIVE_PATH if set, and then nothing else; otherwise the build of this package. */
+function builtFile(name: string): string {
+  const chosen = process.env.KVFOLD_LLAMA_NATIVE_PATH;
+  if (chosen !== undefined && chosen !== "") return join(chosen, name);
+  return fileURLToPath(new URL(`../../build/Release/${name}`, import.meta.url));
+}
 
 function requireBuilt(name: string): unknown {
   const path = builtFile(name);
-  const hint = "build it with `npm run build:native -w @kvfold/llama` (needs git, CMake and a C++17 compiler)";
+  const hint =
+    "build it with `npm run build:native -w @kvfold/llama` (needs git, CMake and a C++17 compiler)";
   if (!existsSync(path)) {
     throw failure("KVFOLD_NATIVE_MISSING", `the native bridge is not built: ${path} does not exist`, hint);
   }
@@ -30,7 +37,11 @@ function requireBuilt(name: string): unknown {
     return createRequire(import.meta.url)(path);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new KvfoldError("KVFOLD_NATIVE_MISSING", `${path} cannot be loaded: ${reason}`, { who: WHO, hint, cause });
+    throw new KvfoldError("KVFOLD_NATIVE_MISSING", `${path} cannot be loaded: ${reason}`, {
+      who: WHO,
+      hint,
+      cause,
+    });
   }
 }
 

@@ -62,7 +62,8 @@ export function findLibraries(
   }
   const root = packageFolder(resolve);
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version?: unknown };
-  if (version !== PACKAGE_VERSION) throw wrongVersion(`${PACKAGE} is ${String(version)}, not ${PACKAGE_VERSION}`);
+  if (version !== PACKAGE_VERSION)
+    throw wrongVersion(`${PACKAGE} is ${String(version)}, not ${PACKAGE_VERSION}`);
   const folder = join(root, "bins", "linux-x64");
   const files = LIBRARY_FILES.map((name) => join(folder, name));
   const absent = files.find((file) => !existsSync(file));

@@ -5,7 +5,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { keepPlan, KvfoldError } from "@kvfold/core";
+import { KvfoldError, keepPlan } from "@kvfold/core";
 import type { LlamaContext } from "../context/context.js";
 import { loadUnchecked } from "../model/model.js";
 import { WHO } from "../native/errors.js";
@@ -13,7 +13,15 @@ import { type LlamaSequence, stateOf } from "../sequence/sequence.js";
 import { refreshBias } from "../sequence/slots.js";
 import { TINY_LLAMA, tinyModelFile } from "../tiny-model/tiny-model.js";
 
-const SPEC = { ...TINY_LLAMA, layers: 1, heads: 2, kvHeads: 1, embedding: 64, feedForward: 32, vocabulary: 32 };
+const SPEC = {
+  ...TINY_LLAMA,
+  layers: 1,
+  heads: 2,
+  kvHeads: 1,
+  embedding: 64,
+  feedForward: 32,
+  vocabulary: 32,
+};
 const TOKENS: readonly number[] = Array.from({ length: 40 }, (_, i) => (i * 7 + 3) % SPEC.vocabulary);
 /** Cells that the fold drops. */
 const DROPPED = { from: 10, to: 22 } as const;
@@ -35,7 +43,13 @@ async function run(): Promise<void> {
     const modelPath = join(folder, "tiny.gguf");
     await writeFile(modelPath, tinyModelFile(SPEC));
     const model = await loadUnchecked({ modelPath });
-    const context = await model.createContext({ contextSize: 256, sequences: 2, flashAttention: "off", cacheType: "f32", threads: 1 });
+    const context = await model.createContext({
+      contextSize: 256,
+      sequences: 2,
+      flashAttention: "off",
+      cacheType: "f32",
+      threads: 1,
+    });
     try {
       await checkContext(context);
     } finally {
@@ -90,7 +104,10 @@ async function checkUndo(sequence: LlamaSequence): Promise<void> {
   } catch {
     failed = true;
   }
-  must(failed && context.addon.cellMap(context.handle, id).slots.length === 0, "a failed commit does not empty the sequence");
+  must(
+    failed && context.addon.cellMap(context.handle, id).slots.length === 0,
+    "a failed commit does not empty the sequence",
+  );
   context.addon.commitCells(context.handle, id, positions, slots, -1);
   must(Buffer.compare(before, await sequence.stateBytes()) === 0, "the old cells cannot be put back");
 }
@@ -105,7 +122,10 @@ async function checkFold(folded: LlamaSequence, reference: LlamaSequence, full: 
   await folded.apply(lease, keepPlan(lease, kept));
   lease.release();
   const { slots } = folded.cellMap();
-  must(slots.every((slot, cell) => slot === cell), "the folded cells are not packed to the front");
+  must(
+    slots.every((slot, cell) => slot === cell),
+    "the folded cells are not packed to the front",
+  );
   const { context, id } = stateOf(reference);
   context.addon.removeRange(context.handle, id, DROPPED.from, DROPPED.to);
   const removed = (
@@ -140,7 +160,8 @@ async function checkBias(sequence: LlamaSequence): Promise<void> {
   must(distance(plain, await sequence.decode(2)) === 0, "a removed bias leaves a trace");
 }
 
-const largest = (logits: Float32Array): number => logits.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+const largest = (logits: Float32Array): number =>
+  logits.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
 function distance(a: Float32Array, b: Float32Array): number {
   return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);

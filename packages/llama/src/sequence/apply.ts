@@ -32,8 +32,17 @@ export async function applyPlan(
   needUsable(state);
   if (state.folding) throw failure("KVFOLD_CACHE_BUSY", "a fold is in progress", "await it first");
   const held = heldBy(lease);
-  if (held === null || held.state !== state || lease.generation !== state.generation || state.lease !== held.token) {
-    throw failure("KVFOLD_VIEW_STALE", "the lease is not of this state of the cache", "take a new lease and plan again");
+  if (
+    held === null ||
+    held.state !== state ||
+    lease.generation !== state.generation ||
+    state.lease !== held.token
+  ) {
+    throw failure(
+      "KVFOLD_VIEW_STALE",
+      "the lease is not of this state of the cache",
+      "take a new lease and plan again",
+    );
   }
   checkPlan(plan, lease);
   throwIfAborted(signal, WHO);
@@ -136,4 +145,3 @@ function restoreCells(state: SequenceState, { slots, positions }: NativeTarget):
     -1,
   );
 }
-

@@ -1,7 +1,7 @@
 /** Clearing a sequence, and going back to an earlier position. */
 import { failure, wrongArgument } from "../native/errors.js";
-import { forget } from "./snapshot.js";
 import { refreshBias } from "./slots.js";
+import { forget } from "./snapshot.js";
 import type { SequenceState } from "./state.js";
 import { inTurn } from "./turn.js";
 
@@ -38,7 +38,11 @@ export function rewindSequence(state: SequenceState, position: number): Promise<
     checkCut(state, position, drop);
     await context.gate.run(() => {
       if (!context.addon.removeRange(context.handle, state.id, position, -1)) {
-        throw failure("KVFOLD_REWIND", "llama.cpp cannot cut this kind of cache", "clear the sequence and prefill again");
+        throw failure(
+          "KVFOLD_REWIND",
+          "llama.cpp cannot cut this kind of cache",
+          "clear the sequence and prefill again",
+        );
       }
       sidecar.drop(drop);
       state.tokensSeen -= drop;

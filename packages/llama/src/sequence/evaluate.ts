@@ -28,7 +28,12 @@ const OUTPUT_BYTES = 64 * 2 ** 20;
  * @throws KvfoldError KVFOLD_ARGUMENT
  */
 export function checkTokens(tokens: ArrayLike<number>, vocabulary: number): Int32Array {
-  if (tokens === null || typeof tokens !== "object" || !Number.isSafeInteger(tokens.length) || tokens.length < 1) {
+  if (
+    tokens === null ||
+    typeof tokens !== "object" ||
+    !Number.isSafeInteger(tokens.length) ||
+    tokens.length < 1
+  ) {
     throw wrongArgument("tokens must be a list of at least one token id", "tokenize the text first");
   }
   if (tokens.length > 2 ** 27) throw wrongArgument(`${tokens.length} tokens`, "give at most 134217728");
@@ -63,7 +68,11 @@ interface BatchOptions {
 }
 
 /** One evaluation. The records follow only when it has succeeded. */
-async function runBatch(state: SequenceState, tokens: Int32Array, options: BatchOptions): Promise<RawDecoded> {
+async function runBatch(
+  state: SequenceState,
+  tokens: Int32Array,
+  options: BatchOptions,
+): Promise<RawDecoded> {
   const { context, sidecar } = state;
   const { addon, handle } = context;
   return context.gate.run(async () => {
@@ -108,10 +117,15 @@ function afterFailure(state: SequenceState): void {
   state.generation += 1;
 }
 
-const lastRow = (logits: Float32Array, vocabulary: number): Float32Array => logits.slice(logits.length - vocabulary);
+const lastRow = (logits: Float32Array, vocabulary: number): Float32Array =>
+  logits.slice(logits.length - vocabulary);
 
 /** Appends tokens in batches. On a failure or an abort the batches that were read stay. */
-export function prefill(state: SequenceState, given: ArrayLike<number>, options: PrefillOptions): Promise<PrefillReport> {
+export function prefill(
+  state: SequenceState,
+  given: ArrayLike<number>,
+  options: PrefillOptions,
+): Promise<PrefillReport> {
   const { vocabularySize } = state.context.model;
   const tokens = checkTokens(given, vocabularySize);
   const logProbs = options.signals?.includes("tokenLogProbs") ?? false;
@@ -124,7 +138,11 @@ export function prefill(state: SequenceState, given: ArrayLike<number>, options:
       const batch = tokens.slice(from, from + size);
       const last = from + size >= tokens.length;
       // surprise of the next batch's first token needs this batch's last logits
-      const decoded = await runBatch(state, batch, { logits: last || logProbs ? 1 : 0, logProbs, signal: options.signal });
+      const decoded = await runBatch(state, batch, {
+        logits: last || logProbs ? 1 : 0,
+        logProbs,
+        signal: options.signal,
+      });
       state.lastLogits = decoded.logits;
       options.onProgress?.(from + batch.length, tokens.length);
     }
@@ -134,9 +152,14 @@ export function prefill(state: SequenceState, given: ArrayLike<number>, options:
 }
 
 /** Evaluates tokens and returns logits, of the last token or of all. */
-export function evaluate(state: SequenceState, given: ArrayLike<number>, which: "all" | "last"): Promise<Float32Array[]> {
+export function evaluate(
+  state: SequenceState,
+  given: ArrayLike<number>,
+  which: "all" | "last",
+): Promise<Float32Array[]> {
   const { vocabularySize } = state.context.model;
-  if (which !== "all" && which !== "last") throw wrongArgument(`logits is ${String(which)}`, 'give "all" or "last"');
+  if (which !== "all" && which !== "last")
+    throw wrongArgument(`logits is ${String(which)}`, 'give "all" or "last"');
   const tokens = checkTokens(given, vocabularySize);
   return inTurn(state, async () => {
     needRoom(state, tokens.length);
@@ -144,11 +167,16 @@ export function evaluate(state: SequenceState, given: ArrayLike<number>, which: 
     const size = state.context.raw.batchSize;
     for (let from = 0; from < tokens.length; from += size) {
       const batch = tokens.slice(from, from + size);
-      const decoded = await runBatch(state, batch, { logits: which === "all" ? 2 : 1, logProbs: false, signal: undefined });
+      const decoded = await runBatch(state, batch, {
+        logits: which === "all" ? 2 : 1,
+        logProbs: false,
+        signal: undefined,
+      });
       const logits = decoded.logits!;
       state.lastLogits = lastRow(logits, vocabularySize);
       if (which === "all") {
-        for (let i = 0; i < batch.length; i++) rows.push(logits.slice(i * vocabularySize, (i + 1) * vocabularySize));
+        for (let i = 0; i < batch.length; i++)
+          rows.push(logits.slice(i * vocabularySize, (i + 1) * vocabularySize));
       } else if (from + size >= tokens.length) rows.push(state.lastLogits.slice());
     }
     return rows;

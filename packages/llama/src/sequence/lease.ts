@@ -3,7 +3,7 @@ import { type CacheLease, type CacheView, type KeyFrame, type Ops, referenceOps 
 import type { NativeTarget } from "@kvfold/native";
 import { failure } from "../native/errors.js";
 import { viewSlots } from "./slots.js";
-import { needStill, needUsable, shapeOf, type SequenceState, targetOf } from "./state.js";
+import { needStill, needUsable, type SequenceState, shapeOf, targetOf } from "./state.js";
 
 interface Held {
   readonly state: SequenceState;
@@ -35,9 +35,11 @@ function needLayer(view: CacheView, layer: number): void {
  */
 export async function takeLease(state: SequenceState): Promise<CacheLease> {
   needStill(state);
-  if (state.waiting > 0) throw failure("KVFOLD_CACHE_BUSY", "another call is at work on the sequence", "await it first");
+  if (state.waiting > 0)
+    throw failure("KVFOLD_CACHE_BUSY", "another call is at work on the sequence", "await it first");
   shapeOf(state);
-  if (state.sidecar.cells === 0) throw failure("KVFOLD_CACHE_EMPTY", "the sequence holds no cells", "prefill first");
+  if (state.sidecar.cells === 0)
+    throw failure("KVFOLD_CACHE_EMPTY", "the sequence holds no cells", "prefill first");
   const token = {};
   state.lease = token;
   try {
@@ -54,10 +56,7 @@ function makeLease(state: SequenceState, token: object): CacheLease {
   const target = targetOf(state, context.memory(state.id), viewSlots(state));
   const records = state.sidecar.records();
   const { tokenText } = context;
-  const read = async (
-    layer: number,
-    job: () => Promise<Float32Array>,
-  ): Promise<Float32Array> => {
+  const read = async (layer: number, job: () => Promise<Float32Array>): Promise<Float32Array> => {
     needLayer(lease, layer);
     needFresh(state, lease);
     return context.gate.run(() => {
@@ -100,4 +99,3 @@ export function sequenceOps(state: SequenceState): Ops {
     },
   };
 }
-

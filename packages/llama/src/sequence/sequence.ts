@@ -70,7 +70,11 @@ const states = new WeakMap<LlamaSequence, SequenceState>();
 /** The inner state of a sequence; for tests of this package. */
 export const stateOf = (sequence: LlamaSequence): SequenceState => states.get(sequence)!;
 
-export function createSequence(context: ContextState, id: number, endOf: (token: number) => boolean): LlamaSequence {
+export function createSequence(
+  context: ContextState,
+  id: number,
+  endOf: (token: number) => boolean,
+): LlamaSequence {
   const state = createSequenceState(context, id);
   context.sequences.set(id, state);
   const sequence: LlamaSequence = {
@@ -101,7 +105,8 @@ export function createSequence(context: ContextState, id: number, endOf: (token:
     decode: async (token) => (await evaluate(state, [token], "last"))[0]!,
     evaluate: async (tokens, options) => evaluate(state, tokens, options?.logits),
     generate: async (options) => {
-      if (options === null || typeof options !== "object") throw wrongArgument("generate needs { maxTokens }");
+      if (options === null || typeof options !== "object")
+        throw wrongArgument("generate needs { maxTokens }");
       const { tokens, milliseconds } = await generateTokens(state, options, endOf);
       const text = context.model.hasVocabulary ? context.textOf(tokens) : "";
       return { tokens, text, milliseconds };

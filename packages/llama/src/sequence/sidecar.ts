@@ -60,7 +60,11 @@ export const noCells: (layers: number) => CellRecords = empty;
 /** @param kvHeads of every layer */
 export function createSidecar(kvHeads: readonly number[]): Sidecar {
   let frozen = empty(kvHeads.length);
-  let tail: { positions: number[]; tokens: number[]; logProbs: number[] } = { positions: [], tokens: [], logProbs: [] };
+  let tail: { positions: number[]; tokens: number[]; logProbs: number[] } = {
+    positions: [],
+    tokens: [],
+    logProbs: [],
+  };
   const join = (): CellRecords => {
     if (tail.positions.length === 0) return frozen;
     frozen = joined(frozen, tail, kvHeads);
@@ -102,7 +106,11 @@ function joined(
 ): CellRecords {
   const before = frozen.positions.length;
   const cells = before + tail.positions.length;
-  const extend = <T extends Int32Array | Uint32Array | Float32Array>(into: T, from: T, added: ArrayLike<number>): T => {
+  const extend = <T extends Int32Array | Uint32Array | Float32Array>(
+    into: T,
+    from: T,
+    added: ArrayLike<number>,
+  ): T => {
     into.set(from, 0);
     into.set(added, before);
     return into;
@@ -124,7 +132,11 @@ function joined(
   };
 }
 
-function eachHead(kvHeads: number, cells: number, fill: (head: number, into: Int32Array) => void): Int32Array {
+function eachHead(
+  kvHeads: number,
+  cells: number,
+  fill: (head: number, into: Int32Array) => void,
+): Int32Array {
   const map = new Int32Array(kvHeads * cells);
   for (let head = 0; head < kvHeads; head++) fill(head, map.subarray(head * cells, (head + 1) * cells));
   return map;
@@ -156,7 +168,8 @@ function untouchedTail(records: CellRecords, kvHeads: readonly number[]): number
     if (counts[cell] !== 1 || tokens[cell]! < 0 || (bias?.[cell] ?? 0) !== 0) return false;
     return sources.every((map, layer) => {
       if (map === null) return true;
-      for (let head = 0; head < kvHeads[layer]!; head++) if (map[head * cells + cell] !== positions[cell]) return false;
+      for (let head = 0; head < kvHeads[layer]!; head++)
+        if (map[head * cells + cell] !== positions[cell]) return false;
       return true;
     });
   };

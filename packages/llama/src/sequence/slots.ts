@@ -28,7 +28,8 @@ export function viewSlots(state: SequenceState): Uint32Array {
     order.sort((a, b) => positions[a]! - positions[b]! || a - b);
   }
   const agrees =
-    order.length === records.positions.length && order.every((from, cell) => positions[from] === records.positions[cell]);
+    order.length === records.positions.length &&
+    order.every((from, cell) => positions[from] === records.positions[cell]);
   if (!agrees) {
     throw failure(
       "KVFOLD_INTERNAL",

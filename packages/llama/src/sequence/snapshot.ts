@@ -31,7 +31,8 @@ const signatureOf = ({ context }: SequenceState): string =>
   context.layout?.signature ?? JSON.stringify([context.model.name, context.raw.problem, context.raw.streams]);
 
 /** A cache with a windowed part has two cell maps; llama.cpp places both. */
-const choosesCells = ({ context }: SequenceState): boolean => context.layout !== null && !context.raw.windowedPart;
+const choosesCells = ({ context }: SequenceState): boolean =>
+  context.layout !== null && !context.raw.windowedPart;
 
 export function takeSnapshot(state: SequenceState): Promise<Snapshot> {
   return inTurn(state, () => state.context.gate.run(() => copyOut(state)));

@@ -68,7 +68,8 @@ export function needUsable(state: SequenceState, mends = false): void {
 export function needStill(state: SequenceState, mends = false): void {
   needUsable(state, mends);
   if (state.folding) throw failure("KVFOLD_CACHE_BUSY", "a fold is in progress", "await it first");
-  if (state.lease !== null) throw failure("KVFOLD_CACHE_BUSY", "the cache is leased", "release the lease first");
+  if (state.lease !== null)
+    throw failure("KVFOLD_CACHE_BUSY", "the cache is leased", "release the lease first");
 }
 
 /** @throws KvfoldError KVFOLD_UNSUPPORTED with the reason why this cache cannot be folded */
@@ -93,4 +94,3 @@ export function targetOf(state: SequenceState, memory: NativeMemory, slots: Uint
   const { positions, sources } = state.sidecar.records();
   return { memory, shape: { layers: memory.layers, cells: positions.length }, slots, positions, sources };
 }
-

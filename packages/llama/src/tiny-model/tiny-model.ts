@@ -73,8 +73,16 @@ function layerTensors(spec: TinyModelSpec, layer: number): Tensor[] {
     { name: "ffn_gate", shape: [embedding, feedForward], spread: into },
     { name: "ffn_up", shape: [embedding, feedForward], spread: into },
     { name: "ffn_down", shape: [feedForward, embedding], spread: 1 / Math.sqrt(feedForward) },
-    ...(normed ? ["attn_q_norm", "attn_k_norm"].map((name) => ({ name, shape: [headDim], spread: "norm" as const })) : []),
-    ...(after ? ["post_attention_norm", "post_ffw_norm"].map((name) => ({ name, shape: [embedding], spread: "norm" as const })) : []),
+    ...(normed
+      ? ["attn_q_norm", "attn_k_norm"].map((name) => ({ name, shape: [headDim], spread: "norm" as const }))
+      : []),
+    ...(after
+      ? ["post_attention_norm", "post_ffw_norm"].map((name) => ({
+          name,
+          shape: [embedding],
+          spread: "norm" as const,
+        }))
+      : []),
   ];
   return tensors.map((tensor) => ({ ...tensor, name: `blk.${layer}.${tensor.name}` }));
 }
@@ -102,7 +110,8 @@ export function tinyWeights(spec: TinyModelSpec): TinyWeights {
 }
 
 function tinyMetadata(spec: TinyModelSpec): Record<string, GgufValue> {
-  const prefixed = (key: string): string => (key.includes("general.") || key.startsWith("tokenizer.") ? key : `${spec.architecture}.${key}`);
+  const prefixed = (key: string): string =>
+    key.includes("general.") || key.startsWith("tokenizer.") ? key : `${spec.architecture}.${key}`;
   const values: Record<string, GgufValue> = {
     vocab_size: { u32: spec.vocabulary },
     context_length: { u32: 4096 },

@@ -1,6 +1,11 @@
 /** A transformer in double, over rows that are handed to it: what llama.cpp should compute on a folded cache. */
 import { type RopeSpec, ropeFrequencies, rotateHead, rotationBy } from "@kvfold/core";
-import { TINY_NORM_EPSILON, type TinyModelSpec, type TinyWeights, tinyWeights } from "../../src/tiny-model/tiny-model.js";
+import {
+  TINY_NORM_EPSILON,
+  type TinyModelSpec,
+  type TinyWeights,
+  tinyWeights,
+} from "../../src/tiny-model/tiny-model.js";
 
 /** The cache of one layer as attention sees it. */
 export interface LayerRows {
@@ -84,7 +89,9 @@ function run(
 ): Float64Array {
   const weight = (name: string): Float32Array => weights.get(name)!;
   const { embedding } = spec;
-  let x: Float64Array = Float64Array.from(weight("token_embd").subarray(token * embedding, (token + 1) * embedding));
+  let x: Float64Array = Float64Array.from(
+    weight("token_embd").subarray(token * embedding, (token + 1) * embedding),
+  );
   for (let layer = 0; layer < spec.layers; layer++) {
     const of = (name: string): Float32Array => weight(`blk.${layer}.${name}`);
     x = plus(x, multiply(of("attn_output"), attend(rmsNorm(x, of("attn_norm")), layer)));
@@ -108,7 +115,11 @@ function project({ spec, weights, rope }: Model, x: Float64Array, layer: number,
     }
     return all;
   };
-  return { queries: heads("attn_q", "attn_q_norm"), keys: heads("attn_k", "attn_k_norm"), values: multiply(of("attn_v"), x) };
+  return {
+    queries: heads("attn_q", "attn_q_norm"),
+    keys: heads("attn_k", "attn_k_norm"),
+    values: multiply(of("attn_v"), x),
+  };
 }
 
 /** @returns [heads, headDim] */
@@ -127,7 +138,8 @@ function attention(
     const scores = Float64Array.from({ length: cells }, (_, cell) => {
       if (positions[cell]! > position) return Number.NEGATIVE_INFINITY;
       let dot = 0;
-      for (let i = 0; i < headDim; i++) dot += queries[head * headDim + i]! * keys[base + cell * headDim + i]!;
+      for (let i = 0; i < headDim; i++)
+        dot += queries[head * headDim + i]! * keys[base + cell * headDim + i]!;
       return dot / Math.sqrt(headDim) + (bias?.[cell] ?? 0);
     });
     const top = scores.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY);
@@ -135,7 +147,8 @@ function attention(
     const total = shares.reduce((sum, share) => sum + share, 0);
     for (let cell = 0; cell < cells; cell++) {
       const share = shares[cell]! / total;
-      for (let i = 0; i < headDim; i++) out[head * headDim + i]! += share * values[base + cell * headDim + i]!;
+      for (let i = 0; i < headDim; i++)
+        out[head * headDim + i]! += share * values[base + cell * headDim + i]!;
     }
   }
   return out;
@@ -143,7 +156,10 @@ function attention(
 
 /** Rows that grow token by token. */
 function createRows({ layers, kvHeads, headDim }: TinyModelSpec) {
-  const kept = Array.from({ length: layers }, () => ({ keys: [] as Float64Array[], values: [] as Float64Array[] }));
+  const kept = Array.from({ length: layers }, () => ({
+    keys: [] as Float64Array[],
+    values: [] as Float64Array[],
+  }));
   const positions: number[] = [];
   const byHead = (rows: readonly Float64Array[]): Float64Array => {
     const flat = new Float64Array(kvHeads * rows.length * headDim);

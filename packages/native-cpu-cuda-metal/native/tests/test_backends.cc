@@ -80,7 +80,8 @@ void check_kept_rows(const Case &after, const Case &before) {
     const uint32_t m = after.offsets[row];
     if (after.offsets[row + 1] != m + 1) continue;
     for (uint32_t i = 0; i < after.buffers.size(); i++) {
-      const Tensor is = kvfold::tensor_of(after.memory, i / 2, i % 2), was = kvfold::tensor_of(before.memory, i / 2, i % 2);
+      const Tensor is = kvfold::tensor_of(after.memory, i / 2, i % 2);
+      const Tensor was = kvfold::tensor_of(before.memory, i / 2, i % 2);
       const kvfold_weights &weights = i % 2 == 0 ? plan.key_weights : plan.value_weights;
       const size_t heads = kvfold::most_heads(after.memory);
       for (uint32_t head = 0; head < is.heads; head++) {

@@ -50,7 +50,8 @@ void plans() {
     reject("members", layout, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.members.length--; });
     reject("range", layout, KVFOLD_STATUS_PLAN_MEMBER_RANGE, [](Case *c) { c->members[0] = c->plan.cells; });
     reject("range", layout, KVFOLD_STATUS_PLAN_MEMBER_RANGE, [](Case *c) { c->members.back() = UINT32_MAX; });
-    reject("disjoint", layout, KVFOLD_STATUS_PLAN_NOT_DISJOINT, [](Case *c) { c->members[0] = c->members[1]; }, has_rows);
+    reject("disjoint", layout, KVFOLD_STATUS_PLAN_NOT_DISJOINT, [](Case *c) { c->members[0] = c->members[1]; },
+           has_rows);
     reject("order", layout, KVFOLD_STATUS_PLAN_ORDER, [](Case *c) { c->row_positions[0] = INT32_MAX - 1; }, has_rows);
     reject("order", layout, KVFOLD_STATUS_PLAN_ORDER, [](Case *c) { c->row_positions.back() = INT32_MAX; });
     reject("order", layout, KVFOLD_STATUS_PLAN_ORDER, [](Case *c) { c->row_positions[0] = -1; });
@@ -78,7 +79,8 @@ void plans() {
   reject("layers", KVFOLD_COMPOSITE, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.layers = UINT32_MAX; });
   reject("heads", KVFOLD_COMPOSITE, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.kv_heads = 0; });
   const auto dropped = [](const Case &c) { return c.members.size() < c.plan.cells; };
-  reject("pin", KVFOLD_SHARED, KVFOLD_STATUS_PLAN_PIN, [](Case *c) { c->pins.assign(c->plan.cells, 1); c->bind(); }, dropped);
+  reject("pin", KVFOLD_SHARED, KVFOLD_STATUS_PLAN_PIN, [](Case *c) { c->pins.assign(c->plan.cells, 1); c->bind(); },
+         dropped);
 }
 
 void targets() {

@@ -71,7 +71,7 @@ describe("keydiff and knorm", () => {
     const rotated = [0, 1, 2, 3].flatMap((p) => [Math.cos(p), 0, Math.sin(p), 0]);
     const cache = tinyCache({ cells: 4, keys: [Float32Array.from(rotated)] });
     const [differences = []] = numbers(await score(keydiff(), await cache.lease(), { ops: cache.ops }));
-const bound = BOUNDS.keyStats({ keyDim: 4, cells: 4, meanLength: 1 }).meanCosine;
+    const bound = BOUNDS.keyStats({ keyDim: 4, cells: 4, meanLength: 1 }).meanCosine;
     expectWithin(differences, [-1, -1, -1, -1], bound, "keydiff");
   });
 

@@ -61,7 +61,11 @@ export const selfExtend: WrapperFactory<SelfExtendOptions> = defineWrapper({
       );
       if (positions.every((position, row) => position === plan.positions[row])) return plan;
       const staying = [...mayMove.keys()].filter((row) => !mayMove[row]);
-      needUnturnedKeys(view, staying.flatMap((row) => [...membersOf(plan, row)]), "self-extend");
+      needUnturnedKeys(
+        view,
+        staying.flatMap((row) => [...membersOf(plan, row)]),
+        "self-extend",
+      );
       return moveRows(plan, positions);
     },
   }),

@@ -1,5 +1,5 @@
-// The rules of a plan, the same as in @kvfold/core and in the same order, once more at the border. What needs the counts and the bias of the
-// old cells, which a target does not carry, is checked there alone; here their necessary part.
+// The rules of a plan, the same as in @kvfold/core and in the same order, once more at the border. What needs the counts
+// and the bias of the old cells, which a target does not carry, is checked there alone; here their necessary part.
 #include <cmath>
 #include <vector>
 

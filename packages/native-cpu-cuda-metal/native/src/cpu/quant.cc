@@ -1,5 +1,5 @@
-// Rows of every storage type to floats and back, in f32 as ggml does it (ggml-quants.c, the `_ref` functions): the scale
-// is stored in f16, the integers are made with the scale before that rounding.
+// Rows of every storage type to floats and back, in f32 as ggml does it (ggml-quants.c, the `_ref` functions): the
+// scale is stored in f16, the integers are made with the scale before that rounding.
 //
 //     q8_0  d | 32 signed bytes                 x = q d             error <= d / 2
 //     q4_0  d | 16 bytes of nibbles             x = (q - 8) d       <= d at the end opposite to the largest

@@ -118,7 +118,8 @@ kvfold_status prepare(const kvfold_target &target, const kvfold_plan &plan, cons
   for (uint32_t i = 0; i < fold->images.size(); i++) {
     if (fault_here(options)) return fail_fault(options, error, "before a tensor was prepared");
     const Tensor tensor = tensor_of(*target.memory, i / 2, i % 2);
-    if (!compute_image({&target, &plan, i / 2, i % 2, 0}, tensor, options, &fold->images[i])) return fail_aborted(error);
+    const Place place = {&target, &plan, i / 2, i % 2, 0};
+    if (!compute_image(place, tensor, options, &fold->images[i])) return fail_aborted(error);
     if (fault_here(options)) return fail_fault(options, error, "after a tensor was prepared");
   }
   return cancelled(options) ? fail_aborted(error) : KVFOLD_OK;

@@ -60,7 +60,8 @@ kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, 
       for (size_t c = 0; c < cells; c++) {
         if (cancelled(options)) return fail_aborted(error);
         const std::vector<double> values = read_slice(*read, tensor, head, c);
-        for (size_t j = 0; j < tensor.dim; j++) out[(head * cells + c) * tensor.dim + j] = static_cast<float>(values[j]);
+        float *row = out + (head * cells + c) * tensor.dim;
+        for (size_t j = 0; j < tensor.dim; j++) row[j] = static_cast<float>(values[j]);
       }
     }
     return KVFOLD_OK;

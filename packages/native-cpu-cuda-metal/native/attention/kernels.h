@@ -1,0 +1,83 @@
+// The table of inner loops that an instruction set fills in, and the shapes they agree on. Plain header: the files of
+// the instruction sets include it, so it has no inline functions and no standard library.
+#ifndef KVFOLD_ATTENTION_KERNELS_H
+#define KVFOLD_ATTENTION_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace kvfold {
+namespace attention {
+
+/// Query rows of a block: the lanes of everything that attend does. Part of the result's bits (reduction trees).
+constexpr size_t kLanes = 64;
+/// Cells between two updates of the running maximum; 128 x 64 floats are half of a common L1 cache. Part of the bits.
+constexpr size_t kTile = 128;
+/// Widths of matrices are padded to this many floats: one AVX-512 register, two AVX2 registers.
+constexpr size_t kPad = 16;
+/// Squares of weights are summed as (2^48 p)^2: no underflow above p = 2^-111, no overflow below 2^22 rows.
+constexpr float kSquareScale = 281474976710656.0f;
+
+enum class Start { zero, rows, scaled };
+enum class Finish { store, add, subtract };
+
+/// C = start; C (=, += or -=) A B. A is [m, k]: element (i, p) at a[i * row_stride + p * column_stride], one of the
+/// strides being 1. B is [k, n] with rows `ldb` apart, C is [m, n] with rows `ldc` apart, n a multiple of kPad.
+/// Each element is one chain of fused multiply-adds over p, in order, from: 0, start[i] (rows), or
+/// C[i, j] * start[j] (scaled).
+struct Product {
+  const float *a;
+  size_t row_stride, column_stride;
+  const float *b;
+  size_t ldb;
+  float *c;
+  size_t ldc;
+  size_t m, n, k;
+  Start begin;
+  Finish finish;
+  const float *start;
+};
+
+/// Running softmax of kLanes rows.
+struct Running {
+  float *top;         ///< largest score so far [kLanes]
+  float *total;       ///< sum of exp(score - top) so far [kLanes]
+  float *correction;  ///< out: exp(old top - new top) [kLanes]
+};
+
+/// Statistics of cells over the rows of a chunk, [cells] each.
+struct Sums {
+  float *maximum;
+  float *sum;
+  float *squares;  ///< of kSquareScale * weight
+};
+
+struct Kernels {
+  const char *isa;
+  void (*product)(const Product &product);
+  /// scores [cells, kLanes] -> exp(score - top) in place, with the top as it is after these cells.
+  void (*softmax)(float *scores, size_t cells, const Running &running);
+  /// out[i] = exp(x[i]) for x <= 0, 0 below -86.5; count a multiple of kPad. May be in place.
+  void (*exponential)(const float *x, float *out, size_t count);
+  /// weights [cells, kLanes] times factor [kLanes] -> joined to `sums`.
+  void (*statistics)(const float *weights, size_t cells, const float *factor, const Sums &sums);
+  /// to[i] = from[i] * factor[i], kLanes of them.
+  void (*scale_lanes)(const float *from, const float *factor, float *to);
+  /// to [columns, rows] = from [rows, columns]; row lengths in floats.
+  void (*transpose)(const float *from, size_t ld_from, size_t rows, size_t columns, float *to, size_t ld_to);
+  /// `rounds` times kBurst independent multiply-adds of whole registers; the result depends on all of them.
+  float (*burst)(size_t rounds);
+  /// Floating-point operations of a round.
+  size_t burst_operations;
+};
+
+extern const Kernels kScalarKernels;
+#if defined(KVFOLD_ATTENTION_X86)
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#endif
+
+}  // namespace attention
+}  // namespace kvfold
+
+#endif
