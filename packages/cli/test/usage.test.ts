@@ -117,13 +117,7 @@ const inputs: BadInput[] = [
   bad("a text file as model", ["inspect", "model", textModel], 1, "KVFOLD_MODEL_FILE", /not a GGUF/),
   bad("an empty file as model", ["inspect", "model", emptyModel], 1, "KVFOLD_MODEL_FILE", /not a GGUF/),
   bad("a truncated model", ["inspect", "model", truncatedModel], 1, "KVFOLD_MODEL_FILE", /./),
-  bad(
-    "a plan that is missing",
-    ["inspect", "plan", join(folder, "no.plan")],
-    1,
-    "KVFOLD_FILE",
-    /ENOENT/,
-  ),
+  bad("a plan that is missing", ["inspect", "plan", join(folder, "no.plan")], 1, "KVFOLD_FILE", /ENOENT/),
   bad("a folder as plan", ["inspect", "plan", folder], 1, "KVFOLD_FILE", /not a regular file/),
   bad("a text file as plan", ["inspect", "plan", textModel], 1, "KVFOLD_PLAN_FILE", /./),
 ];

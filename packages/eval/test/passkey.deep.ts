@@ -91,6 +91,16 @@ describe("junk, digits", () => {
     }
   });
 
+  test("with surprise beside key difference nothing is lost either", async () => {
+    const rows = await measure({
+      key: "digits",
+      haystack: junkHaystack,
+      strategies: ["evict(by=max(keydiff,surprise),per=head)"],
+      ratios: [4, 8],
+    });
+    for (const row of rows) expect(row.lost).toEqual([]);
+  });
+
   test.each([undefined, 512])("merging by position loses them, folding every %s", async (foldEvery) => {
     const rows = await measure({
       key: "digits",

@@ -71,6 +71,7 @@ const broken: readonly [text: string, message: string, column: number][] = [
   ["evict(a=1e999)", "a smaller number", 9],
   ["evict{a}", "a name, a value or one of", 6],
   ["é😀(", "a name, a value or one of", 2],
+  ['"😀😀" x', '"(", ">" or the end', 6],
 ];
 
 describe("a broken expression", () => {
@@ -120,7 +121,7 @@ describe("printExpression", () => {
     "mean",
     "pin(sinks=8) > self-extend(factor=2,window=64) > mean",
     "evict(by=max(keydiff,surprise()),per=head)",
-    's(a=[1,-0,true,"1","true","a b",[]],b="")',
+    's(a=[1,-0,true,"1","true",".5",.x,"a b",[]],b="")',
   ])("gives back the canonical text %s", (text) => {
     expect(printExpression(parseExpression(text))).toBe(text);
   });

@@ -1,126 +1,13 @@
-/** The task on a cache in memory, whose "model" answers with any number that still has a cell of its own. */
-import {
-  createMemoryCache,
-  defineStrategy,
-  type FoldReport,
-  identityPlan,
-  keepPlan,
-  type LayerShape,
-  type MemoryCache,
-  type MergeStrategy,
-  throwIfAborted,
-} from "@kvfold/core";
+/** The task, step by step, on an engine in memory. */
+import { defineStrategy, type FoldReport, identityPlan, keepPlan, type MergeStrategy } from "@kvfold/core";
 import { describe, expect, test } from "vitest";
-import type { EvalEngine, EvalSequence } from "../engine.js";
+import { fakeEngine, wordTokenizer } from "../../test/fake-engine.js";
+import type { EvalEngine } from "../engine.js";
 import { junkHaystack } from "../haystack.js";
 import { DECODE_TOKENS } from "../measure.js";
 import { passkeyRows } from "../table.js";
 import { type PasskeyEvent, runPasskey } from "./passkey.js";
-import { makePasskeyCases, spreadDepths, type Tokenizer } from "./passkey-cases.js";
-
-const layer: LayerShape = {
-  layer: 0,
-  kvHeads: 1,
-  queryHeads: 1,
-  keyDim: 2,
-  valueDim: 2,
-  keyType: "f32",
-  valueType: "f32",
-  valueLayout: "rows",
-  rope: null,
-  hadamard: { key: 0, value: 0 },
-  window: null,
-};
-
-/** Words become numbers in the order of their first appearance. */
-function wordTokenizer(): Tokenizer & { text(token: number): string } {
-  const words = ["<start>"];
-  return {
-    tokenize: (text, options) => {
-      const ids = (text.match(/\s*[^\s.]+|\./gu) ?? []).map((word) => {
-        if (!words.includes(word)) words.push(word);
-        return words.indexOf(word);
-      });
-      return new Int32Array(options?.bos === true ? [0, ...ids] : ids);
-    },
-    text: (token) => words[token] ?? "",
-  };
-}
-
-interface FakeEngine extends EvalEngine<number[]> {
-  readonly calls: string[];
-}
-
-function fakeEngine(text: (token: number) => string): FakeEngine {
-  const calls: string[] = [];
-  let tokens: number[] = [];
-  let cache: MemoryCache | undefined;
-  const fresh = (): MemoryCache => {
-    const floats = new Float32Array(tokens.length * 2);
-    return createMemoryCache({
-      layers: [layer],
-      capacity: tokens.length,
-      keys: [floats],
-      values: [floats],
-      positions: Int32Array.from(tokens, (_, cell) => cell),
-      tokens: Int32Array.from(tokens),
-    });
-  };
-  const sequence: EvalSequence<number[]> = {
-    name: "fake",
-    get ops() {
-      return fresh().ops;
-    },
-    get shape() {
-      return { layers: [layer], cells: tokens.length };
-    },
-    get tokensSeen() {
-      return tokens.length;
-    },
-    get cells() {
-      return tokens.length;
-    },
-    lease: () => {
-      cache = fresh();
-      return cache.lease();
-    },
-    apply: async (lease, plan, options) => {
-      const report = await cache!.apply(lease, plan, options);
-      calls.push("fold");
-      lease.release();
-      const after = await cache!.lease();
-      tokens = [...after.tokens!];
-      after.release();
-      return report;
-    },
-    prefill: async (more, options) => {
-      throwIfAborted(options?.signal, "fake");
-      calls.push(tokens.length === 0 ? "read" : "ask");
-      tokens.push(...more);
-      options?.onProgress?.(more.length, more.length);
-      return { milliseconds: 1 };
-    },
-    decode: (token) => {
-      tokens.push(token);
-      return new Float32Array(1);
-    },
-    generate: async () => {
-      calls.push("answer");
-      const number = tokens.map(text).find((word) => /^\s*\d+$/.test(word));
-      return { text: number === undefined ? " nothing." : `${number}.` };
-    },
-    snapshot: () => [...tokens],
-    restore: (snapshot) => {
-      calls.push("restore");
-      tokens = [...snapshot];
-    },
-    clear: () => {
-      calls.push("clear");
-      tokens = [];
-    },
-  };
-  return { sequence, calls };
-}
+import { makePasskeyCases, spreadDepths } from "./passkey-cases.js";
 
 const tokenizer = wordTokenizer();
 const cases = makePasskeyCases(tokenizer, {
