@@ -1,4 +1,5 @@
 /** A cache that can be viewed and folded: one sequence of a live engine, or typed arrays in memory. */
+import type { FitOutcome } from "./executor.js";
 import type { Ops } from "./ops.js";
 import type { MergePlan } from "./plan/plan.js";
 import type { CacheShape } from "./shape.js";
@@ -12,6 +13,8 @@ export interface CacheLease extends CacheView {
 export interface ApplyReport {
   /** Bytes of keys and values that the freed cells occupied. */
   readonly bytesFreed: number;
+  /** How the fits of the plan went (`FoldTransaction.fits`); null or left out without a fit. */
+  readonly fits?: readonly FitOutcome[] | null;
 }
 
 /** Implemented by engines. */

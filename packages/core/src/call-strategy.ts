@@ -26,6 +26,8 @@ export function checkApplies(strategy: MergeStrategy, view: CacheView): void {
 
 const SIGNAL_HINT: Readonly<Record<string, string>> = {
   tokens: "feed the prompt as token ids through this engine, so that it knows them",
+  queries: "ask for the signal queries before the prompt is read: it cannot be had afterwards",
+  repeat: "ask for the signal repeat, which reads the context a second time",
   tokenLogProbs: "ask for the signal tokenLogProbs before the prompt is read: it cannot be had afterwards",
 };
 

@@ -24,6 +24,8 @@ export const ERROR_CODES = {
   KVFOLD_PLAN_WEIGHT: "a weight is not a finite number",
   KVFOLD_PLAN_BIAS:
     "a bias is not finite, is 16 or more in magnitude, or changes in a row that only keeps a cell",
+  KVFOLD_PLAN_FIT:
+    "a fit request or given values break a rule, or the query sample is not the one that the fit names",
   KVFOLD_PLAN_PIN: "a pinned cell did not stay at its level",
   KVFOLD_PLAN_COMPOSE: "two plans cannot be expressed as one",
   KVFOLD_PLAN_FILE: "a plan file is damaged, of another version, or not a plan file",

@@ -1,5 +1,7 @@
 /** Executors apply a checked plan to raw cache memory. They are the only code that writes keys and values. */
+
 import type { MergePlan } from "./plan/plan.js";
+import type { QuerySample } from "./queries.js";
 import type { CacheShape } from "./shape.js";
 
 /**
@@ -20,6 +22,8 @@ export interface MemoryTarget {
   readonly positions: Int32Array;
   /** Per layer: source map [kvHeads, cells], or null. */
   readonly sources: readonly (Int32Array | null)[];
+  /** Additive logit bias of the view cells, for fits; left out or null when all are zero. [cells] */
+  readonly bias?: Float32Array | null;
 }
 
 /**
@@ -27,12 +31,30 @@ export interface MemoryTarget {
  * byte back, `dispose` frees log and scratch. Nothing but these three touches the cache.
  */
 export interface FoldTransaction {
+  /**
+   * How the fits of a plan went, for every KV head that a layer has, layer after layer; null without a fit request. A
+   * head without a free row has no error: NaN.
+   */
+  readonly fits: readonly FitOutcome[] | null;
   commit(): Promise<void>;
   rollback(): Promise<void>;
   dispose(): void;
 }
 
+/** Relative error of the attention outputs on held-out queries: |A V - O| / |O|. */
+export interface FitOutcome {
+  readonly layer: number;
+  readonly head: number;
+  /** With the kept values. */
+  readonly before: number;
+  /** With the fitted values; equal to `before` where the fit was dropped. */
+  readonly after: number;
+  readonly accepted: boolean;
+}
+
 export interface PrepareOptions {
+  /** The sample that a fit request names; without it such a plan is refused. */
+  readonly queries?: QuerySample | null;
   /** Physical cells of the rows, ascending, distinct. [rows] */
   readonly destinations: Uint32Array;
   /** Polled while preparing, and only then. */

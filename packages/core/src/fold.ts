@@ -1,8 +1,9 @@
 /** `fold`: view, plan, check, apply. All of it happens, or the cache is as it was. */
 import { type Budget, cellBytes, type Keep, targetCells } from "./budget.js";
-import type { CacheLease, KvCache } from "./cache.js";
+import type { ApplyReport, CacheLease, KvCache } from "./cache.js";
 import { checkApplies, checkStrategyPlan, makePlan } from "./call-strategy.js";
 import { isKvfoldError, KvfoldError, throwIfAborted } from "./errors.js";
+import { type FitSummary, summariseFits } from "./fits.js";
 import { type Logger, silentLogger } from "./log.js";
 import { show } from "./options.js";
 import { hashPlan } from "./plan/hash.js";
@@ -35,6 +36,8 @@ export interface FoldReport {
   readonly ratio: number;
   /** Bytes of keys and values that the freed cells occupied; 0 when nothing was applied. */
   readonly bytesFreed: number;
+  /** How the fits of the plan went; null when nothing was fitted. */
+  readonly fits: FitSummary | null;
   readonly plan: MergePlan;
   readonly planHash: string;
   /** False when nothing was applied: a dry run, or a plan that keeps every cell as it is. */
@@ -100,7 +103,9 @@ async function foldLease(
   const planHash = hashPlan(plan);
   clock.lap("check");
   const changed = !noOp && options.dryRun !== true;
-  const { bytesFreed } = changed ? await applyPlan(cache, lease, plan, signal) : { bytesFreed: 0 };
+  const { bytesFreed, fits } = changed
+    ? await applyPlan(cache, lease, plan, signal)
+    : { bytesFreed: 0, fits: null };
   if (changed) clock.lap("apply");
   const before = plan.cells;
   const note = noteOf(plan, budget, noOp);
@@ -110,6 +115,7 @@ async function foldLease(
     after: plan.rows,
     ratio: before / plan.rows,
     bytesFreed,
+    fits: summariseFits(fits),
     plan,
     planHash,
     changed,
@@ -165,7 +171,7 @@ async function applyPlan(
   lease: CacheLease,
   plan: MergePlan,
   signal: AbortSignal | undefined,
-): Promise<{ readonly bytesFreed: number }> {
+): Promise<ApplyReport> {
   try {
     return await cache.apply(lease, plan, signal === undefined ? {} : { signal });
   } catch (cause) {

@@ -11,6 +11,7 @@ export * from "./expression/ast.js";
 export * from "./expression/parse.js";
 export { printExpression } from "./expression/print.js";
 export * from "./expression/resolve.js";
+export * from "./fits.js";
 export * from "./fold.js";
 export * from "./hadamard.js";
 export * from "./load-module.js";
@@ -23,6 +24,7 @@ export * from "./options.js";
 export * from "./plan/builder.js";
 export * from "./plan/check.js";
 export { DEFAULT_PLAN_LIMITS, type PlanLimits } from "./plan/check-structure.js";
+export { checkFitSample } from "./plan/check-values.js";
 export { decodePlan, encodePlan, type PlanFile } from "./plan/codec.js";
 export * from "./plan/compose.js";
 export * from "./plan/file.js";
@@ -32,14 +34,17 @@ export * from "./plan/no-op.js";
 export * from "./plan/plan.js";
 export * from "./plan/print.js";
 export * from "./plan/rows.js";
+export { valueReader, withFit } from "./plan/values.js";
 export * from "./plan/weights.js";
 export type { Dependencies, PluginInfo, PluginKind } from "./plugin.js";
+export * from "./queries.js";
 export * from "./random.js";
 export {
   createReferenceExecutor,
   type ReferenceExecutorOptions,
   referenceExecutor,
 } from "./reference/executor.js";
+export { materialise } from "./reference/materialise.js";
 export type { FoldFault, FoldStep } from "./reference/transaction.js";
 export * from "./registry.js";
 export * from "./rope.js";

@@ -1,15 +1,18 @@
 /** A cache in typed arrays: for tests, for research, and as the smallest complete engine. */
 import type { ApplyReport, CacheLease, KvCache } from "./cache.js";
 import { KvfoldError, throwIfAborted } from "./errors.js";
-import type { Executor, MemoryTarget } from "./executor.js";
+import type { Executor, FoldTransaction, MemoryTarget, PrepareOptions } from "./executor.js";
 import { fillMemory, type MemoryContents } from "./memory-fill.js";
+import { checkQueries, checkRepeat } from "./memory-signals.js";
 import { type MemoryState, viewMemory } from "./memory-view.js";
 import { referenceOps } from "./ops-reference.js";
 import { checkPlan } from "./plan/check.js";
 import type { MergePlan } from "./plan/plan.js";
-import { nextBias, nextSources, nextTokenLogProbs, nextTokens } from "./plan/rows.js";
+import { nextBias, nextRepeat, nextSources, nextTokenLogProbs, nextTokens } from "./plan/rows.js";
+import type { QuerySample } from "./queries.js";
 import { referenceExecutor } from "./reference/executor.js";
 import { keyPlane, valuePlane } from "./reference/planes.js";
+import type { RepeatAttention } from "./view.js";
 
 export interface MemoryCacheOptions extends MemoryContents {
   /** Default `memory`. */
@@ -20,6 +23,10 @@ export interface MemoryCacheOptions extends MemoryContents {
   readonly tokens?: Int32Array | null;
   /** log p(token | tokens before it); default none. [cells] */
   readonly tokenLogProbs?: Float32Array | null;
+  /** A sample of the prompt's queries; default none. Folds leave it as it is. */
+  readonly queries?: QuerySample | null;
+  /** What a second reading attended to; default none. */
+  readonly repeat?: RepeatAttention | null;
   /** Additive logit bias; default none. [cells] */
   readonly bias?: Float32Array | null;
   readonly tokenText?: (token: number) => string;
@@ -63,12 +70,17 @@ export function createMemoryCache(options: MemoryCacheOptions): MemoryCache {
     checkPlan(plan, lease);
     const before = state;
     const after = stateAfter(before, plan, reserved);
-    await execute(executor, before.target, plan, after.target.slots, signal).catch((cause: unknown) => {
+    const prepareOptions = {
+      destinations: after.target.slots,
+      queries: before.queries,
+      ...(signal === undefined ? {} : { signal }),
+    };
+    const fits = await execute(executor, before.target, plan, prepareOptions).catch((cause: unknown) => {
       if (cause instanceof KvfoldError && cause.code === "KVFOLD_INTERNAL") broken = cause;
       throw cause;
     });
     state = after;
-    return { bytesFreed: (before.target.shape.cells - plan.rows) * bytesOfCell(before.target) };
+    return { bytesFreed: (before.target.shape.cells - plan.rows) * bytesOfCell(before.target), fits };
   };
   return {
     name: options.name ?? "memory",
@@ -125,13 +137,18 @@ function firstState(options: MemoryCacheOptions, reserved: ReadonlySet<number>):
   const { cells } = target.shape;
   const own = target.slots.find((slot) => reserved.has(slot));
   if (own !== undefined) throw wrong(`physical cell ${own} is both reserved and in use`);
+  const { queries = null, repeat = null } = options;
+  if (queries !== null) checkQueries(queries, target.shape);
+  if (repeat !== null) checkRepeat(repeat, target.shape);
   const state: MemoryState = {
     generation: 0,
-    target,
+    target: { ...target, bias: copy("bias", options.bias, cells) },
     counts: copy("counts", options.counts, cells) ?? new Uint32Array(cells).fill(1),
     bias: copy("bias", options.bias, cells),
     tokens: copy("tokens", options.tokens, cells),
     tokenLogProbs: copy("tokenLogProbs", options.tokenLogProbs, cells),
+    queries,
+    repeat,
   };
   if (state.counts.includes(0)) throw wrong(`cell ${state.counts.indexOf(0)} counts no token`);
   if (state.bias !== null && !state.bias.every(Number.isFinite)) throw wrong("a bias is not finite");
@@ -161,6 +178,7 @@ function stateAfter(before: MemoryState, plan: MergePlan, reserved: ReadonlySet<
       shape: { ...shape, cells: plan.rows },
       slots: lowestSlots(plan.rows, target.capacity, reserved),
       positions: plan.positions.slice(),
+      bias: nextBias(plan),
       sources: shape.layers.map((_, layer) =>
         nextSources(plan, shape, layer, target.positions, target.sources[layer] ?? null),
       ),
@@ -169,6 +187,8 @@ function stateAfter(before: MemoryState, plan: MergePlan, reserved: ReadonlySet<
     bias: nextBias(plan),
     tokens: nextTokens(plan, before.tokens),
     tokenLogProbs: nextTokenLogProbs(plan, before.tokenLogProbs),
+    queries: before.queries,
+    repeat: nextRepeat(plan, shape, before.repeat),
   };
 }
 
@@ -193,18 +213,14 @@ async function execute(
   executor: Executor<MemoryTarget>,
   target: MemoryTarget,
   plan: MergePlan,
-  destinations: Uint32Array,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+  options: PrepareOptions,
+): Promise<FoldTransaction["fits"]> {
   const supported = executor.supports(target.shape);
   if (supported !== true) throw new KvfoldError("KVFOLD_UNSUPPORTED", supported, { who: executor.name });
-  const transaction = await executor.prepare(
-    target,
-    plan,
-    signal === undefined ? { destinations } : { destinations, signal },
-  );
+  const transaction = await executor.prepare(target, plan, options);
   try {
     await transaction.commit();
+    return transaction.fits;
   } catch (cause) {
     await transaction.rollback().catch((second: unknown) => {
       throw new KvfoldError("KVFOLD_INTERNAL", "a fold failed and could not be undone", {

@@ -1,8 +1,9 @@
 /** The view of a cache in memory: copies of its metadata, floats made when asked for. */
 import { KvfoldError } from "./errors.js";
 import type { MemoryTarget } from "./executor.js";
+import type { QuerySample } from "./queries.js";
 import { readKeys, readValues } from "./reference/read.js";
-import type { CacheView } from "./view.js";
+import type { CacheView, RepeatAttention } from "./view.js";
 
 /** One state of a cache in memory; replaced as a whole by a fold. */
 export interface MemoryState {
@@ -12,6 +13,8 @@ export interface MemoryState {
   readonly bias: Float32Array | null;
   readonly tokens: Int32Array | null;
   readonly tokenLogProbs: Float32Array | null;
+  readonly queries: QuerySample | null;
+  readonly repeat: RepeatAttention | null;
 }
 
 /**
@@ -48,7 +51,11 @@ export function viewMemory(
     counts: state.counts.slice(),
     bias: state.bias?.slice() ?? null,
     tokens: state.tokens?.slice() ?? null,
-    signals: { tokenLogProbs: state.tokenLogProbs?.slice() ?? null },
+    signals: {
+      tokenLogProbs: state.tokenLogProbs?.slice() ?? null,
+      queries: state.queries,
+      repeat: state.repeat,
+    },
     ...(tokenText === undefined ? {} : { tokenText }),
     sources: (layer) => sources[layer] ?? null,
     async keys(layer, frame) {

@@ -1,10 +1,12 @@
 /** The reference of every operation that a context offers, in double precision over the floats of a view. */
+
 import { KvfoldError, throwIfAborted } from "./errors.js";
 import type { KeyStats, Ops } from "./ops.js";
+import { attend } from "./ops-attend.js";
 import type { CacheView } from "./view.js";
 
 /** Operations computed here, in TypeScript. Good for any view; slow for large ones. */
-export const referenceOps: Ops = { keyStats };
+export const referenceOps: Ops = { keyStats, attend };
 
 /**
  * Norms, and the cosine of each de-rotated key with the mean of the unit keys of its head. A key of length zero has no

@@ -12,8 +12,29 @@ export interface KeyStats {
   readonly meanCosine: Float32Array;
 }
 
+/** What future queries pay to each cell of one layer. All arrays are [kvHeads, cells]. */
+export interface AttendStats {
+  /** Over sampled queries and the query heads of the group: largest, mean, root mean square of the softmax weight. */
+  readonly maximum: Float32Array;
+  readonly mean: Float32Array;
+  readonly rms: Float32Array;
+}
+
+export interface AttendOptions {
+  /** Positions after the context over which queries are spread; default 512. */
+  readonly horizon?: number;
+  /** Query rows for each KV head (samples x heads of the group); the first ones are used. Default: all. */
+  readonly maxRows?: number;
+  readonly signal?: AbortSignal;
+}
+
 /** The operations that a strategy may call. All are pure: they never change the cache. */
 export interface Ops {
   /** @param layer index into `view.shape.layers` */
   keyStats(view: CacheView, layer: number, options?: { readonly signal?: AbortSignal }): Promise<KeyStats>;
+  /**
+   * Softmax attention over all cells, not causal, of the sampled queries turned to future positions.
+   * @throws KvfoldError KVFOLD_SIGNAL_MISSING without the signal `queries`
+   */
+  attend(view: CacheView, layer: number, options?: AttendOptions): Promise<AttendStats>;
 }

@@ -45,6 +45,8 @@ export interface FutureOptions {
   readonly last: number;
   /** Positions over which the queries are spread; default 512. */
   readonly horizon?: number;
+  /** Rows for each KV head: the first floor(maxRows / group) samples are used; default: all. */
+  readonly maxRows?: number;
 }
 
 /** A prime larger than any horizon in use: consecutive samples land far apart, and each position is met equally often. */
@@ -70,18 +72,19 @@ export function futureQueries(
   kvHead: number,
   options: FutureOptions,
 ): Float32Array {
-  const queries = sample.layers[layerIndex];
-  const samples = sample.positions.length;
-  if (
-    !queries ||
-    queries.heads % layer.kvHeads !== 0 ||
-    queries.rows.length !== samples * queries.heads * layer.keyDim
-  ) {
-    throw new KvfoldError("KVFOLD_ARGUMENT", `the query sample does not fit layer ${layer.layer}`, {
+  const queries = layerQueries(sample, layerIndex, layer);
+  checkFuture(options);
+  const group = queries.heads / layer.kvHeads;
+  const samples = Math.min(
+    sample.positions.length,
+    Math.floor((options.maxRows ?? Number.POSITIVE_INFINITY) / group),
+  );
+  if (samples < 1) {
+    throw new KvfoldError("KVFOLD_ARGUMENT", `no sample of ${group} query heads is left`, {
       who: "queries",
+      hint: `sample queries, and allow at least ${group} rows`,
     });
   }
-  const group = queries.heads / layer.kvHeads;
   const table = f16Table();
   const rows = new Float32Array(samples * group * layer.keyDim);
   let rotation = layer.rope === null ? undefined : rotationBy(layer.rope, 0);
@@ -97,4 +100,31 @@ export function futureQueries(
     }
   }
   return rows;
+}
+
+function layerQueries(sample: QuerySample, layerIndex: number, layer: LayerShape): QueryLayer {
+  const queries = sample.layers[layerIndex];
+  if (
+    !queries ||
+    queries.heads % layer.kvHeads !== 0 ||
+    queries.rows.length !== sample.positions.length * queries.heads * layer.keyDim
+  ) {
+    throw new KvfoldError("KVFOLD_ARGUMENT", `the query sample does not fit layer ${layer.layer}`, {
+      who: "queries",
+    });
+  }
+  return queries;
+}
+
+function checkFuture({ last, horizon = 1, maxRows = 1 }: FutureOptions): void {
+  for (const [name, value] of Object.entries({ horizon, maxRows })) {
+    if (Number.isSafeInteger(value) && value >= 1) continue;
+    throw new KvfoldError("KVFOLD_ARGUMENT", `${name} is ${value}`, {
+      who: "queries",
+      hint: `give ${name} as a whole number of at least 1`,
+    });
+  }
+  if (!Number.isSafeInteger(last)) {
+    throw new KvfoldError("KVFOLD_ARGUMENT", `the last position is ${last}`, { who: "queries" });
+  }
 }

@@ -1,13 +1,24 @@
 /** The read-only view that a strategy gets of a live cache. */
+import type { QuerySample } from "./queries.js";
 import type { CacheShape } from "./shape.js";
 
 /** Signals a strategy may ask for beyond positions, tokens, keys and values. */
-export type SignalName = "tokens" | "tokenLogProbs";
+export type SignalName = "tokens" | "tokenLogProbs" | "queries" | "repeat";
 
 /** The captured signals; absent ones are null. */
 export interface Signals {
   /** log p(token | tokens before it), natural log, NaN where unknown. [cells] */
   readonly tokenLogProbs: Float32Array | null;
+  /** A bounded sample of the prompt's own queries. */
+  readonly queries: QuerySample | null;
+  /** What a second reading of the context (KVzip, arXiv 2505.23416) attended to. */
+  readonly repeat: RepeatAttention | null;
+}
+
+/** The largest attention weight that each cell got while the model read its context a second time. */
+export interface RepeatAttention {
+  /** By layer of the view: maximum over queries and the heads of the group. [kvHeads, cells] */
+  readonly layers: readonly Float32Array[];
 }
 
 /**

@@ -13,6 +13,8 @@ export interface EvalSequence<Snapshot = unknown> extends KvCache {
   readonly cells: number;
   prefill(tokens: Int32Array, options?: ReadOptions): Promise<{ readonly milliseconds: number }>;
   decode(token: number): Maybe<Float32Array>;
+  /** Appends tokens. @returns logits after each of them */
+  evaluate(tokens: Int32Array, options: { readonly logits: "all" }): Maybe<readonly Float32Array[]>;
   /** Greedy, from the last logits; stops at the end of the text. */
   generate(options: { readonly maxTokens: number; readonly signal?: AbortSignal }): Promise<{
     readonly text: string;

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { heldoutTextPath } from "@kvfold/model-nano";
 import { afterAll, describe, expect, test } from "vitest";
-import { PROSE_LIMIT_BYTES, proseHaystack, splitPieces } from "./haystack.js";
+import { proseHaystack, splitPieces } from "./haystack.js";
+import { TEXT_LIMIT_BYTES } from "./text-file.js";
 
 const folder = mkdtempSync(join(tmpdir(), "kvfold-haystack-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -48,11 +49,11 @@ describe("proseHaystack", () => {
   });
 
   test("reads no more than its limit, and no half character", async () => {
-    const path = write("long.txt", `a${"é. ".repeat(PROSE_LIMIT_BYTES / 2)}`);
+    const path = write("long.txt", `a${"é. ".repeat(TEXT_LIMIT_BYTES / 2)}`);
     const { pieces } = await proseHaystack(path);
     const bytes = Buffer.byteLength(pieces.join(""));
-    expect(bytes).toBeLessThanOrEqual(PROSE_LIMIT_BYTES);
-    expect(bytes).toBeGreaterThan(PROSE_LIMIT_BYTES - 8);
+    expect(bytes).toBeLessThanOrEqual(TEXT_LIMIT_BYTES);
+    expect(bytes).toBeGreaterThan(TEXT_LIMIT_BYTES - 8);
   });
 
   test.each([

@@ -1,6 +1,5 @@
 /** The text in which a needle is hidden: the sentences of llama.cpp's passkey example, or prose from a file. */
-import { open } from "node:fs/promises";
-import { KvfoldError } from "@kvfold/core";
+import { readText, textError } from "./text-file.js";
 
 /** Pieces between which a needle may stand. Each starts with its white space and ends with a sentence. */
 export interface Haystack {
@@ -18,8 +17,7 @@ export const JUNK_UNIT =
 /** The haystack of llama.cpp's passkey example. */
 export const junkHaystack: Haystack = { name: "junk", kind: "repeat", pieces: [JUNK_UNIT] };
 
-/** Of a longer file only the first 2 MiB are used: some 500,000 tokens, more than any context that is tested here. */
-export const PROSE_LIMIT_BYTES: number = 2 * 1024 * 1024;
+const ROLE = "the haystack";
 
 /** A "sentence" without an end, as in a table or a log, is cut into pieces of about this many characters. */
 const LONGEST_PIECE = 800;
@@ -29,54 +27,12 @@ const LONGEST_PIECE = 800;
  * @throws KvfoldError KVFOLD_FILE when it cannot be read, or is no text in UTF-8
  */
 export async function proseHaystack(path: string): Promise<Haystack> {
-  const text = decodeText(path, await readStart(path));
-  const pieces = splitPieces(text);
-  if (pieces.length === 0) throw fileError(path, "holds no text");
+  const pieces = splitPieces(await readText(path, ROLE));
+  if (pieces.length === 0) throw textError(path, ROLE, "holds no text");
   return { name: path, kind: "window", pieces };
 }
 
 // ---------------------------------------------------------------------------------------------------------------
-
-async function readStart(path: string): Promise<{ bytes: Uint8Array; whole: boolean }> {
-  let file: Awaited<ReturnType<typeof open>>;
-  try {
-    file = await open(path, "r");
-  } catch (cause) {
-    const missing = (cause as NodeJS.ErrnoException).code === "ENOENT";
-    throw fileError(path, missing ? "does not exist" : "cannot be opened", cause);
-  }
-  try {
-    const facts = await file.stat();
-    if (!facts.isFile()) throw fileError(path, "is not a file");
-    const bytes = new Uint8Array(Math.min(facts.size, PROSE_LIMIT_BYTES));
-    let filled = 0;
-    while (filled < bytes.length) {
-      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, filled);
-      if (bytesRead === 0) break;
-      filled += bytesRead;
-    }
-    return { bytes: bytes.subarray(0, filled), whole: facts.size <= PROSE_LIMIT_BYTES };
-  } finally {
-    await file.close();
-  }
-}
-
-function decodeText(path: string, { bytes, whole }: { bytes: Uint8Array; whole: boolean }): string {
-  if (bytes.includes(0)) throw fileError(path, "is not a text file");
-  try {
-    // `stream` leaves a character that the limit cut in two undecoded
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: !whole });
-  } catch (cause) {
-    throw fileError(path, "is not valid UTF-8", cause);
-  }
-}
-
-function fileError(path: string, what: string, cause?: unknown): KvfoldError {
-  return new KvfoldError("KVFOLD_FILE", `the haystack ${JSON.stringify(path)} ${what}`, {
-    hint: "give the path of a plain text file in UTF-8, or junk",
-    ...(cause === undefined ? {} : { cause }),
-  });
-}
 
 /** Cuts a text after the ends of its sentences; nothing but leading and trailing white space is lost. */
 export function splitPieces(text: string): string[] {

@@ -1,4 +1,4 @@
-/** How fast a sequence decodes, and the middle of several measurements. */
+/** How fast a sequence decodes, and the middle and other quantiles of several measurements. */
 import { throwIfAborted } from "@kvfold/core";
 import type { EvalSequence } from "./engine.js";
 
@@ -30,8 +30,15 @@ export async function decodeSpeed<S>(
 
 /** The middle value, the mean of the two middle ones for an even number; NaN of nothing. */
 export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
+  return quantile(Float64Array.from(values).sort(), 0.5);
+}
+
+/** The value below which a share of sorted values lies, on a line between neighbours; NaN of nothing. */
+export function quantile(sorted: ArrayLike<number>, share: number): number {
   if (sorted.length === 0) return Number.NaN;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  const place = share * (sorted.length - 1);
+  const below = Math.floor(place);
+  const low = sorted[below]!;
+  const high = sorted[Math.min(below + 1, sorted.length - 1)]!;
+  return low + (high - low) * (place - below);
 }

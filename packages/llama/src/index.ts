@@ -12,5 +12,6 @@ export { type LlamaInfo, llamaInfo } from "./native/bridge.js";
 export { LLAMA_VERSION, PACKAGE_VERSION } from "./native/libraries.js";
 export { selfTest } from "./self-test/self-test.js";
 export type { GenerateOptions, PrefillOptions, PrefillReport } from "./sequence/evaluate.js";
+export type { QueryLimits } from "./sequence/queries.js";
 export type { Generation, LlamaSequence } from "./sequence/sequence.js";
 export type { Snapshot } from "./sequence/snapshot.js";

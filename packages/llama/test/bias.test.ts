@@ -46,6 +46,8 @@ function gathered(view: CacheView, asOne: boolean, bias: number): SharedPlan {
     dropped: 0,
     bias: bias === 0 ? null : Float32Array.from(rows, (row) => (row.length > 1 ? bias : 0)),
     pins: null,
+    fit: null,
+    values: null,
   };
 }
 

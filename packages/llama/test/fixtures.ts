@@ -2,9 +2,15 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type CacheView, createRandom, type MergePlan } from "@kvfold/core";
+import {
+  type CacheView,
+  createRandom,
+  KvfoldError,
+  type KvfoldErrorCode,
+  type MergePlan,
+} from "@kvfold/core";
 import { composite, shared } from "@kvfold/testkit";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import type { ContextOptions } from "../src/context/options.js";
 import { type LlamaContext, type LlamaModel, type LlamaSequence, loadModel } from "../src/index.js";
 import { TINY_LLAMA, type TinyModelSpec, tinyModelFile } from "../src/tiny-model/tiny-model.js";
@@ -45,7 +51,11 @@ export async function temporaryFile(bytes: Uint8Array | string, name = "tiny.ggu
 }
 
 export async function openModel(spec: TinyModelSpec): Promise<LlamaModel> {
-  const model = await loadModel({ modelPath: await temporaryFile(tinyModelFile(spec)) });
+  return modelOf(tinyModelFile(spec));
+}
+
+async function modelOf(file: Uint8Array): Promise<LlamaModel> {
+  const model = await loadModel({ modelPath: await temporaryFile(file) });
   onTestFinished(() => model.dispose());
   return model;
 }
@@ -58,7 +68,12 @@ export interface Opened {
 
 /** A context of one thread; 1024 cells unless told otherwise. */
 export async function open(spec: TinyModelSpec, options: ContextOptions = {}): Promise<Opened> {
-  const model = await openModel(spec);
+  return openFile(tinyModelFile(spec), options);
+}
+
+/** The same of a model file. */
+export async function openFile(file: Uint8Array, options: ContextOptions = {}): Promise<Opened> {
+  const model = await modelOf(file);
   const context = await model.createContext({ contextSize: 1024, threads: 1, ...options });
   onTestFinished(() => context.dispose());
   return { model, context, sequence: context.sequence() };
@@ -117,4 +132,15 @@ export function pairs(view: CacheView, squeeze = 0): MergePlan {
     cell >= cells - 8 ? cells + cell : Math.floor(cell / 2),
   );
   return shared(view, { group, logCount: true, squeeze });
+}
+
+/** Wants a KvfoldError of this code. */
+export async function refused(work: Promise<unknown>, code: KvfoldErrorCode): Promise<KvfoldError> {
+  const error = await work.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(KvfoldError);
+  expect(error).toMatchObject({ code });
+  return error as KvfoldError;
 }

@@ -44,7 +44,7 @@ timed("address, undefined", () => {
 timed("add-on under address, undefined", () => {
   const preload = runtimes();
   if (preload === null) return console.log("skipped: GCC's sanitizer libraries were not found");
-  run(process.execPath, [vitest(), "run", "test/hostile", "test/process", "src/transaction"], {
+  run(process.execPath, [vitest(), "run", "test/hostile", "test/process", "src/transaction", "src/fit"], {
     LD_PRELOAD: preload,
     ASAN_OPTIONS: "detect_leaks=0", // Node itself keeps what it allocates
     KVFOLD_NATIVE_PATH: join(root, "build-sanitize", "RelWithDebInfo", "kvfold_native.node"),
@@ -61,7 +61,7 @@ timed("thread", () => {
   run("cmake", ["-S", root, "-B", folder, ...options, "--log-level=WARNING"]);
   run("cmake", ["--build", folder, "--parallel", jobs]);
   // the others run in one thread
-  runTests(folder, { TSAN_OPTIONS: "halt_on_error=1" }, "-R", "^(pool|backends|faults)$");
+  runTests(folder, { TSAN_OPTIONS: "halt_on_error=1" }, "-R", "^(pool|backends|faults|fits)$");
 });
 
 /** npx would start a shell, which does not bear the preloaded libraries. */

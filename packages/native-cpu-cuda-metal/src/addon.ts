@@ -1,5 +1,5 @@
 /** What the compiled add-on exports, as TypeScript sees it. Only this package calls it. */
-import type { MergePlan } from "@kvfold/core";
+import type { FitOutcome, MergePlan, QueryLayer } from "@kvfold/core";
 
 declare const brand: unique symbol;
 
@@ -43,6 +43,27 @@ export interface RawPrepare extends RawJob {
   readonly sources: readonly (Int32Array | null)[];
   readonly destinations: Uint32Array;
   readonly failAt: number | null;
+  /** Bytes that fits may work in; null: no limit. */
+  readonly memoryLimit: number | null;
+  /** For a fit: bias of the cells [cells]. */
+  readonly bias: Float32Array | null;
+  readonly queries: RawSample | null;
+  /** Known attention outputs by layer [kvHeads, rows, valueDim]. */
+  readonly outputs: readonly (Float32Array | null)[] | null;
+}
+
+/** A query sample without its name. */
+export interface RawSample {
+  readonly positions: Int32Array;
+  readonly layers: readonly (QueryLayer | null)[];
+}
+
+export interface RawPrepared {
+  readonly fold: FoldExternal;
+  readonly points: number;
+  readonly fits: readonly FitOutcome[];
+  readonly heldBytes: number;
+  readonly workingBytes: number;
 }
 
 export interface RawRead extends RawJob {
@@ -53,10 +74,39 @@ export interface RawRead extends RawJob {
   readonly sources: Int32Array | null;
 }
 
+export interface RawTurn extends RawJob {
+  readonly layer: number;
+  readonly positions: Int32Array;
+  readonly queries: QueryLayer;
+  readonly last: number;
+  readonly horizon: number;
+  readonly maxRows: number;
+}
+
+export interface RawAttend extends RawJob {
+  readonly memoryLimit: number | null;
+  readonly layer: number;
+  readonly slots: Uint32Array;
+  readonly rows: number;
+  /** [kvHeads, rows, keyDim] */
+  readonly queries: Float32Array;
+  readonly bias: Float32Array | null;
+  readonly outputs: boolean;
+}
+
+export interface RawAttention {
+  readonly maximum: Float32Array;
+  readonly mean: Float32Array;
+  readonly rms: Float32Array;
+  readonly outputs: Float32Array | null;
+  readonly workingBytes: number;
+}
+
 export interface NativeAddon {
   info(): {
     readonly abi: number;
     readonly isa: string;
+    readonly attentionIsa: string;
     readonly hardwareThreads: number;
     readonly maxThreads: number;
     readonly backends: readonly string[];
@@ -72,7 +122,7 @@ export interface NativeAddon {
   describeMemory(memory: unknown): { readonly capacity: number; readonly layers: readonly RawLayer[] };
   createFlag(): FlagExternal;
   raiseFlag(flag: FlagExternal): void;
-  prepare(request: RawPrepare): Promise<{ readonly fold: FoldExternal; readonly points: number }>;
+  prepare(request: RawPrepare): Promise<RawPrepared>;
   /** @returns fault points passed */
   commit(fold: FoldExternal, threads: number, failAt: number | null): Promise<number>;
   rollback(fold: FoldExternal, threads: number): Promise<number>;
@@ -85,4 +135,6 @@ export interface NativeAddon {
     },
   ): Promise<Float32Array>;
   keyStats(request: RawRead): Promise<{ readonly norm: Float32Array; readonly meanCosine: Float32Array }>;
+  turnQueries(request: RawTurn): Promise<Float32Array>;
+  attend(request: RawAttend): Promise<RawAttention>;
 }

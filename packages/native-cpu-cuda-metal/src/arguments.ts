@@ -1,16 +1,21 @@
-/** Types and lengths of arguments, checked before anything native sees them. */
+/** Types and lengths of targets and plans, checked before anything native sees them. */
 import { KvfoldError, type KvfoldErrorCode, type MergePlan, PLAN_VERSION, type Weights } from "@kvfold/core";
 import { layerDifference, rawLayers } from "./layers.js";
 import { checkAttached, type NativeTarget } from "./memory.js";
 
 const WHO = "native";
-function fail(code: KvfoldErrorCode, what: string): never {
+export function fail(code: KvfoldErrorCode, what: string): never {
   throw new KvfoldError(code, what, { who: WHO });
 }
 
-type ArrayClass = typeof Int32Array | typeof Uint32Array | typeof Float32Array | typeof Uint8Array;
+type ArrayClass =
+  | typeof Int32Array
+  | typeof Uint32Array
+  | typeof Float32Array
+  | typeof Uint16Array
+  | typeof Uint8Array;
 
-function needArray(
+export function needArray(
   code: KvfoldErrorCode,
   name: string,
   value: unknown,
@@ -28,7 +33,7 @@ function needArray(
  * @throws KvfoldError KVFOLD_ARGUMENT
  */
 export function checkTarget(target: NativeTarget): void {
-  const { memory, shape, slots, positions, sources } = target;
+  const { memory, shape, slots, positions, sources, bias = null } = target;
   checkAttached(memory);
   const { cells, layers } = shape;
   if (layers !== memory.layers) {
@@ -37,6 +42,7 @@ export function checkTarget(target: NativeTarget): void {
   }
   needArray("KVFOLD_ARGUMENT", "slots", slots, Uint32Array, cells);
   needArray("KVFOLD_ARGUMENT", "positions", positions, Int32Array, cells);
+  if (bias !== null) needArray("KVFOLD_ARGUMENT", "bias", bias, Float32Array, cells);
   if (!Array.isArray(sources) || sources.length !== layers.length) {
     fail("KVFOLD_ARGUMENT", `sources needs ${layers.length} entries, one a layer`);
   }
@@ -70,6 +76,25 @@ function needWeights(name: string, weights: Weights | undefined): void {
   needArray("KVFOLD_PLAN_SHAPE", `${name}.data`, weights?.data, Float32Array);
 }
 
+/** Fields of `fit` and `values`; plans made before there were any carry neither. */
+function needValueTypes(plan: MergePlan): void {
+  const { fit = null, values = null } = plan as Partial<MergePlan>;
+  if (fit !== null) {
+    if (typeof fit !== "object") fail("KVFOLD_PLAN_SHAPE", "fit is neither an object nor null");
+    needArray("KVFOLD_PLAN_SHAPE", "fit.free", fit.free, Uint8Array);
+    if (fit.method !== "ridge") fail("KVFOLD_PLAN_FIT", `the method ${String(fit.method)} is unknown`);
+    if (typeof fit.lambda !== "number") fail("KVFOLD_PLAN_FIT", `lambda is ${String(fit.lambda)}`);
+    for (const name of ["horizon", "maxRows", "holdout"] as const) {
+      if (Number.isInteger(fit[name]) && fit[name] > 0 && fit[name] < 2 ** 32) continue;
+      fail("KVFOLD_PLAN_FIT", `${name} is ${String(fit[name])}`);
+    }
+  }
+  if (values === null) return;
+  if (typeof values !== "object") fail("KVFOLD_PLAN_SHAPE", "values is neither an object nor null");
+  needArray("KVFOLD_PLAN_SHAPE", "values.given", values.given, Uint8Array);
+  needArray("KVFOLD_PLAN_SHAPE", "values.data", values.data, Float32Array);
+}
+
 /**
  * A plan whose fields have their types. Nothing is walked here: lengths and contents are checked natively, off the
  * event loop, with the codes of `checkPlan`.
@@ -89,6 +114,7 @@ export function checkPlanTypes(plan: MergePlan): void {
   needArray("KVFOLD_PLAN_SHAPE", "members", plan.members, Uint32Array);
   if (plan.bias !== null) needArray("KVFOLD_PLAN_SHAPE", "bias", plan.bias, Float32Array, plan.rows);
   if (plan.pins !== null) needArray("KVFOLD_PLAN_SHAPE", "pins", plan.pins, Uint8Array, plan.cells);
+  needValueTypes(plan);
   if (plan.layout === "composite") {
     needNumber("layers", plan.layers, 2 ** 32 - 1);
     needNumber("kvHeads", plan.kvHeads, 2 ** 32 - 1);

@@ -2,6 +2,7 @@
 import {
   type CacheShape,
   type Executor,
+  type FitOutcome,
   type FoldTransaction,
   KvfoldError,
   type MergePlan,
@@ -9,12 +10,13 @@ import {
   throwIfAborted,
 } from "@kvfold/core";
 import { withFlag } from "./abort.js";
-import type { FoldExternal, NativeAddon } from "./addon.js";
+import type { NativeAddon, RawPrepared } from "./addon.js";
 import { checkDestinations, checkPlanTypes, checkTarget } from "./arguments.js";
 import { rawLayers } from "./layers.js";
 import { loadAddon } from "./load.js";
 import { checkAttached, type NativeMemory, type NativeTarget } from "./memory.js";
 import { callNative } from "./native-error.js";
+import { DEFAULT_MEMORY_LIMIT, sampleOfPlan } from "./sample.js";
 import { checkThreads } from "./threads.js";
 
 /** `cpu`: fast, threaded. `reference`: double, serial, obvious; what the others are compared with. */
@@ -34,11 +36,38 @@ export interface FaultWalk {
   commitPoints: number;
 }
 
+/** What a fold does beyond `Executor`. */
+export interface NativePrepareOptions extends PrepareOptions {
+  /**
+   * Attention outputs over all cells that `attend` gave by layer, for the queries that the fit asks for (its `horizon`
+   * and `maxRows`, turned after the last cell): they need not be computed again. null: compute. [kvHeads, rows, valueDim]
+   */
+  readonly outputs?: readonly (Float32Array | null)[] | null;
+}
+
+/** A fold that tells what it holds. */
+export interface NativeFoldTransaction extends FoldTransaction {
+  /** Bytes of new rows and undo log, held until `dispose`. */
+  readonly heldBytes: number;
+  /** The most bytes that a fit worked in; 0 for the backend `reference`, which does not count. */
+  readonly workingBytes: number;
+}
+
+export interface NativeExecutor extends Executor<NativeTarget> {
+  prepare(
+    target: NativeTarget,
+    plan: MergePlan,
+    options: NativePrepareOptions,
+  ): Promise<NativeFoldTransaction>;
+}
+
 export interface NativeExecutorOptions {
   /** Threads of a job, this package's own pool included. [physical cores - 1, at least 1] */
   readonly threads?: number;
   /** ["cpu"] */
   readonly backend?: NativeBackend;
+  /** Bytes that the fits of a fold may work in; fewer threads are used before it is refused. [1 GiB] */
+  readonly memoryLimit?: number;
   /** For tests. */
   readonly faults?: FaultWalk;
 }
@@ -47,6 +76,7 @@ interface Settings {
   readonly addon: NativeAddon;
   readonly backend: NativeBackend;
   readonly threads: number;
+  readonly memoryLimit: number;
   readonly who: string;
   readonly faults: FaultWalk | null;
 }
@@ -59,7 +89,7 @@ interface Settings {
  *
  * @throws KvfoldError KVFOLD_NATIVE_MISSING when the add-on is not built, KVFOLD_ARGUMENT on bad options
  */
-export function createNativeExecutor(options: NativeExecutorOptions = {}): Executor<NativeTarget> {
+export function createNativeExecutor(options: NativeExecutorOptions = {}): NativeExecutor {
   const settings = settingsOf(options);
   return {
     name: settings.who,
@@ -70,7 +100,7 @@ export function createNativeExecutor(options: NativeExecutorOptions = {}): Execu
 
 function settingsOf(options: NativeExecutorOptions): Settings {
   const addon = loadAddon();
-  const { backend = "cpu", faults = null } = options;
+  const { backend = "cpu", memoryLimit = DEFAULT_MEMORY_LIMIT, faults = null } = options;
   const known = addon.info().backends;
   if (!known.includes(backend)) {
     throw new KvfoldError("KVFOLD_ARGUMENT", `there is no backend "${String(backend)}"`, {
@@ -78,7 +108,8 @@ function settingsOf(options: NativeExecutorOptions): Settings {
       hint: `this build has ${known.join(", ")}`,
     });
   }
-  return { addon, backend, threads: checkThreads(options.threads), who: `native-${backend}`, faults };
+  const threads = checkThreads(options.threads);
+  return { addon, backend, threads, memoryLimit, who: `native-${backend}`, faults };
 }
 
 function supports({ addon, backend }: Settings, shape: CacheShape): true | string {
@@ -93,14 +124,15 @@ async function prepare(
   settings: Settings,
   target: NativeTarget,
   plan: MergePlan,
-  { destinations, signal }: PrepareOptions,
-): Promise<FoldTransaction> {
-  const { addon, backend, threads, who, faults } = settings;
+  { destinations, signal, queries = null, outputs = null }: NativePrepareOptions,
+): Promise<NativeFoldTransaction> {
+  const { addon, backend, threads, memoryLimit, who, faults } = settings;
   throwIfAborted(signal, who);
   checkTarget(target);
   checkPlanTypes(plan);
   checkDestinations(destinations);
-  const { memory, slots, positions, sources } = target;
+  const { memory, slots, positions, sources, bias = null } = target;
+  const sample = sampleOfPlan(plan, target.shape, queries);
   const prepared = await withFlag(addon, signal, who, (flag) =>
     callNative(who, () =>
       addon.prepare({
@@ -114,16 +146,28 @@ async function prepare(
         sources,
         destinations,
         failAt: faults?.prepareAt ?? null,
+        memoryLimit,
+        bias,
+        queries: sample,
+        outputs,
       }),
     ),
   );
   if (faults !== null) faults.preparePoints = prepared.points;
-  return createTransaction(settings, memory, prepared.fold);
+  return createTransaction(settings, memory, prepared, plan.fit ? prepared.fits : null);
 }
 
-function createTransaction(settings: Settings, memory: NativeMemory, fold: FoldExternal): FoldTransaction {
+function createTransaction(
+  settings: Settings,
+  memory: NativeMemory,
+  { fold, heldBytes, workingBytes }: RawPrepared,
+  fits: readonly FitOutcome[] | null,
+): NativeFoldTransaction {
   const { addon, threads, who, faults } = settings;
   return {
+    fits,
+    heldBytes,
+    workingBytes,
     commit: () =>
       callNative(who, async () => {
         checkAttached(memory);

@@ -3,7 +3,10 @@ export {
   createNativeExecutor,
   type FaultWalk,
   type NativeBackend,
+  type NativeExecutor,
   type NativeExecutorOptions,
+  type NativeFoldTransaction,
+  type NativePrepareOptions,
 } from "./executor.js";
 export { type BackendInfo, backendInfo } from "./load.js";
 export {
@@ -13,5 +16,14 @@ export {
   nativeMemoryFromExternal,
   releaseMemory,
 } from "./memory.js";
-export { type NativeOps, type NativeOpsOptions, nativeOps, type ReadOptions } from "./ops.js";
+export {
+  type AttendedLayer,
+  type AttendRowsOptions,
+  type NativeOps,
+  type NativeOpsOptions,
+  nativeOps,
+  type ReadOptions,
+  type TurnOptions,
+} from "./ops.js";
+export { DEFAULT_MEMORY_LIMIT } from "./sample.js";
 export { defaultThreads, MAX_THREADS, physicalCores } from "./threads.js";

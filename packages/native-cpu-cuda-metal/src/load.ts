@@ -65,8 +65,10 @@ export type BackendInfo =
       readonly loaded: true;
       /** The file. */
       readonly path: string;
-      /** Instruction set in use: `scalar`, `f16c`. KVFOLD_ISA=scalar keeps to portable code. */
+      /** Instruction set of conversions: `scalar`, `f16c`. KVFOLD_ISA=scalar keeps to portable code. */
       readonly isa: string;
+      /** Instruction set of attention and fits: `scalar`, `avx2`, `avx512`; KVFOLD_ISA names the widest to use. */
+      readonly attentionIsa: string;
       readonly backends: readonly string[];
       /** Threads that an executor uses by default. */
       readonly threads: number;
@@ -82,8 +84,8 @@ export type BackendInfo =
  */
 export function backendInfo(): BackendInfo {
   try {
-    const { isa, backends } = loadAddon().info();
-    return { loaded: true, path: loaded!.path, isa, backends, threads: defaultThreads() };
+    const { isa, attentionIsa, backends } = loadAddon().info();
+    return { loaded: true, path: loaded!.path, isa, attentionIsa, backends, threads: defaultThreads() };
   } catch (error) {
     return { loaded: false, reason: error instanceof Error ? error.message : String(error) };
   }

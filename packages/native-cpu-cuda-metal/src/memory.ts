@@ -28,6 +28,8 @@ export interface NativeTarget {
   readonly positions: Int32Array;
   /** Per layer: source map [kvHeads, cells], or null. */
   readonly sources: readonly (Int32Array | null)[];
+  /** Additive logit bias of the view cells, for fits; left out or null when all are zero. [cells] */
+  readonly bias?: Float32Array | null;
 }
 
 const lengths = new WeakMap<NativeMemory, readonly number[]>();
@@ -73,7 +75,7 @@ export function nativeMemoryFromExternal(
  */
 export function memoryFromTarget(target: MemoryTarget): NativeTarget {
   const addon = loadAddon();
-  const { shape, capacity, keys, values, slots, positions, sources } = target;
+  const { shape, capacity, keys, values, slots, positions, sources, bias = null } = target;
   try {
     const external = addon.createMemory(rawLayers(shape), capacity, keys, values);
     const memory: NativeMemory = { external, capacity, layers: shape.layers, arrays: [...keys, ...values] };
@@ -81,7 +83,7 @@ export function memoryFromTarget(target: MemoryTarget): NativeTarget {
       memory,
       memory.arrays.map((array) => array.byteLength),
     );
-    return { memory, shape, slots, positions, sources };
+    return { memory, shape, slots, positions, sources, bias };
   } catch (error) {
     throw toKvfoldError(error, WHO);
   }

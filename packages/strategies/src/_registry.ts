@@ -4,15 +4,37 @@ import { evict } from "./evict.js";
 import { headPick } from "./head-pick.js";
 import { mean } from "./mean.js";
 import { ngramPairs } from "./ngram-pairs.js";
+import { refit } from "./refit.js";
+import { frms } from "./scorers/frms.js";
 import { keydiff } from "./scorers/keydiff.js";
 import { knorm } from "./scorers/knorm.js";
 import { max } from "./scorers/max.js";
+import { recency } from "./scorers/recency.js";
+import { repeat } from "./scorers/repeat.js";
+import { snapkv } from "./scorers/snapkv.js";
 import { surprise } from "./scorers/surprise.js";
 import { sum } from "./sum.js";
 import { pin } from "./wrappers/pin.js";
 import { selfExtend } from "./wrappers/self-extend.js";
 
-export { evict, headPick, keydiff, knorm, max, mean, ngramPairs, pin, selfExtend, sum, surprise };
+export {
+  evict,
+  frms,
+  headPick,
+  keydiff,
+  knorm,
+  max,
+  mean,
+  ngramPairs,
+  pin,
+  recency,
+  refit,
+  repeat,
+  selfExtend,
+  snapkv,
+  sum,
+  surprise,
+};
 
 /** Every built-in strategy, scorer and wrapper. */
 export const BUILT_INS: readonly Plugin[] = [
@@ -20,9 +42,14 @@ export const BUILT_INS: readonly Plugin[] = [
   headPick,
   mean,
   ngramPairs,
+  refit,
+  frms,
   keydiff,
   knorm,
   max,
+  recency,
+  repeat,
+  snapkv,
   surprise,
   sum,
   pin,

@@ -2,9 +2,12 @@
 import { createRegistry, type MergeStrategy, type Registry } from "@kvfold/core";
 import { BUILT_INS, evict } from "./_registry.js";
 
+/** The one place that says which strategy is the default, and with which options: its own. */
+const DEFAULT_STRATEGY = evict;
+
 /** `evict(by=keydiff,per=head)`: every KV head keeps its own cells, with 4 sinks and the newest 128. */
 export function defaultStrategy(): MergeStrategy {
-  return evict();
+  return DEFAULT_STRATEGY();
 }
 
 /** A new registry with every built-in strategy, wrapper and scorer; more can be added to it. */

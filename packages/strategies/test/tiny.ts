@@ -3,12 +3,14 @@ import {
   type CacheLease,
   createMemoryCache,
   createRandom,
+  hashQueries,
   type LayerShape,
   type MemoryCache,
   type MemoryCacheOptions,
   type MergePlan,
   type Ops,
   type PlanContext,
+  type QuerySample,
   silentLogger,
 } from "@kvfold/core";
 
@@ -53,9 +55,19 @@ export function tinyCache({ cells, heads = [1], layer = {}, ...options }: TinyOp
 /** A lease on a tiny cache. */
 export const tinyView = (options: TinyOptions): Promise<CacheLease> => tinyCache(options).lease();
 
-/** Operations whose statistics are given: `meanCosine[layer][head][cell]` is minus the score, and so is the norm. */
-export function scoredOps(scores: readonly (readonly (readonly number[])[])[]): Ops {
+/** Numbers by layer, head and cell. */
+export type ByHead = readonly (readonly (readonly number[])[])[];
+
+/**
+ * Operations whose statistics are given: `meanCosine` is minus the score, and so is the norm.
+ * @param attention what `rms` is; the mean is half of it, the maximum twice. Default: none
+ */
+export function scoredOps(scores: ByHead, attention: ByHead = []): Ops {
   return {
+    attend: async (_view, layer) => {
+      const rms = Float32Array.from(attention[layer]!.flat());
+      return { rms, mean: rms.map((weight) => weight / 2), maximum: rms.map((weight) => weight * 2) };
+    },
     keyStats: async (_view, layer) => {
       const data = Float32Array.from(scores[layer]!.flat(), (score) => -score);
       return { norm: data, meanCosine: data };
@@ -79,12 +91,28 @@ export function tinyContext(cells: number, given: Partial<PlanContext> = {}): Pl
   };
 }
 
+/** A sample of queries for a tiny cache, all zero: for plans that look at nothing but how many there are. */
+export function zeroQueries(samples: number, heads: readonly number[], group = 1): QuerySample {
+  const sample = {
+    positions: Int32Array.from({ length: samples }, (_, index) => index),
+    layers: heads.map((kvHeads) => ({
+      heads: kvHeads * group,
+      scale: 0.5,
+      rows: new Uint16Array(samples * kvHeads * group * DIM),
+    })),
+  };
+  return { ...sample, hash: hashQueries(sample) };
+}
+
 /** Pins from levels: `3 0 0 1`. */
 export const pinsOf = (levels: string): Uint8Array => Uint8Array.from(levels.split(" "), Number);
 
+const memberLetter = ({ members, fit }: MergePlan, index: number): string =>
+  fit?.free[index] === 1 ? letter(members[index]!).toUpperCase() : letter(members[index]!);
+
 const letter = (cell: number): string => String.fromCharCode(97 + cell);
 
-/** `a@0 [bc]@1 d@3`; of a composite plan one line a head, without positions. */
+/** `a@0 [bc]@1 d@3`; of a composite plan one word a head, without positions, in capitals where values are fitted. */
 export function draw(plan: MergePlan): string {
   const rows = Array.from({ length: plan.rows }, (_, row) => row);
   if (plan.layout === "shared") {
@@ -95,6 +123,6 @@ export function draw(plan: MergePlan): string {
   }
   const heads = Array.from({ length: plan.layers * plan.kvHeads }, (_, head) => head);
   return heads
-    .map((head) => rows.map((row) => letter(plan.members[head * plan.rows + row]!)).join(""))
+    .map((head) => rows.map((row) => memberLetter(plan, head * plan.rows + row)).join(""))
     .join(" ");
 }

@@ -10,6 +10,7 @@ import {
 } from "@kvfold/core";
 import fc from "fast-check";
 import { type FakeLayerOptions, type FakeShapeOptions, fakeShape } from "./fake-shape.js";
+import { givenValues } from "./plan-values.js";
 import { composite, type PlanSubject, shared } from "./plans.js";
 
 /** Limits of the generated shapes. */
@@ -126,9 +127,14 @@ export function arbitraryCompositePlan(subject: PlanSubject): fc.Arbitrary<Compo
     .map((choice) => composite(subject, choice));
 }
 
-/** A valid plan of either layout. */
+/** A valid plan of either layout, some with given values. */
 export function arbitraryPlan(subject: PlanSubject): fc.Arbitrary<MergePlan> {
-  return fc.oneof(arbitrarySharedPlan(subject), arbitraryCompositePlan(subject));
+  const plan = fc.oneof(arbitrarySharedPlan(subject), arbitraryCompositePlan(subject));
+  return fc
+    .record({ plan, seed: fc.option(fc.nat(), { freq: 2 }) })
+    .map(({ plan, seed }) =>
+      seed === null ? plan : { ...plan, values: givenValues(seed, subject.shape, plan.rows) },
+    );
 }
 
 /** A subject and a valid plan for it. */

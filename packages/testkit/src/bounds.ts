@@ -1,5 +1,6 @@
 /** The one table of error bounds: how far a computed row, statistic or logit may lie from the double reference. */
 import type { DType } from "@kvfold/core";
+import { type FitBound, type FitBoundOptions, fitBound } from "./fit-bound.js";
 
 /**
  * Allowed |got - want| of element i:
@@ -198,24 +199,33 @@ const ROUNDING_RMS: Readonly<Record<DType, number>> = {
  */
 const MARGIN = 2;
 
-/** The table. `store`, `fold`: per type. */
+/** The table. */
 export const BOUNDS: {
   readonly store: Readonly<Record<DType, Bound>>;
   readonly fold: (dtype: DType, options?: FoldBoundOptions) => Bound;
   readonly keyStats: (options: KeyStatsBoundOptions) => { readonly norm: Bound; readonly meanCosine: Bound };
+  readonly fit: (dtype: DType, options: FitBoundOptions) => FitBound;
   readonly logits: (dtype: DType, options: LogitsBoundOptions) => Bound;
-} = { store: STORE, fold: foldBound, keyStats: keyStatsBound, logits: logitsBound };
+} = {
+  store: STORE,
+  fold: foldBound,
+  keyStats: keyStatsBound,
+  fit: (dtype, options) => fitBound(STORE[dtype], options),
+  logits: logitsBound,
+};
 
-/** The bound of a fold, a store, or the logits after a fold, for rows of a type. */
+/** A row of the table. */
 export function boundFor(operation: "store", dtype: DType): Bound;
 export function boundFor(operation: "fold", dtype: DType, options?: FoldBoundOptions): Bound;
+export function boundFor(operation: "fit", dtype: DType, options: FitBoundOptions): FitBound;
 export function boundFor(operation: "logits", dtype: DType, options: LogitsBoundOptions): Bound;
 export function boundFor(
-  operation: "store" | "fold" | "logits",
+  operation: keyof Omit<typeof BOUNDS, "keyStats">,
   dtype: DType,
-  options?: FoldBoundOptions | LogitsBoundOptions,
-): Bound {
+  options?: FoldBoundOptions | FitBoundOptions | LogitsBoundOptions,
+): Bound | FitBound {
   if (operation === "store") return STORE[dtype];
+  if (operation === "fit") return BOUNDS.fit(dtype, options as FitBoundOptions);
   if (operation === "logits") return logitsBound(dtype, options as LogitsBoundOptions);
   return foldBound(dtype, options as FoldBoundOptions | undefined);
 }
@@ -231,11 +241,6 @@ export function addBounds(a: Bound, b: Bound): Bound {
 }
 
 /** The same error several times. */
-export function scaleBound(bound: Bound, factor: number): Bound {
-  return {
-    absolute: bound.absolute * factor,
-    relative: bound.relative * factor,
-    ofBlockMax: bound.ofBlockMax * factor,
-    block: bound.block,
-  };
+export function scaleBound({ absolute, relative, ofBlockMax, block }: Bound, by: number): Bound {
+  return { absolute: absolute * by, relative: relative * by, ofBlockMax: ofBlockMax * by, block };
 }

@@ -1,6 +1,7 @@
 /** The standard cases of `testExecutor`: every type, layout, rotation and kind of plan at least once. */
-import { type DType, type MergePlan, mostKvHeads } from "@kvfold/core";
+import { type DType, type MergePlan, mostKvHeads, type QuerySample } from "@kvfold/core";
 import type { FakeTargetOptions } from "./fake-target.js";
+import { type FitChoice, fitted, givenValues } from "./plan-values.js";
 import { composite, type PlanSubject, shared } from "./plans.js";
 import { seededRandom } from "./random.js";
 
@@ -8,7 +9,9 @@ import { seededRandom } from "./random.js";
 export interface ExecutorCase {
   readonly name: string;
   readonly memory: FakeTargetOptions;
-  readonly plan: (subject: PlanSubject) => MergePlan;
+  readonly plan: (subject: PlanSubject, sample: QuerySample) => MergePlan;
+  /** Samples of queries, for plans with a fit. [0] */
+  readonly samples?: number;
 }
 
 const DTYPES: readonly DType[] = ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"];
@@ -58,6 +61,20 @@ const keepAll = (subject: PlanSubject): MergePlan =>
 
 const onlyLast = (subject: PlanSubject): MergePlan =>
   shared(subject, { group: Array.from({ length: subject.shape.cells }, () => -1) });
+
+/** Given values for half of the rows. */
+const given =
+  (plan: ExecutorCase["plan"]): ExecutorCase["plan"] =>
+  (subject, sample) => {
+    const made = plan(subject, sample);
+    return { ...made, values: givenValues(3, subject.shape, made.rows) };
+  };
+
+/** Most values solved for. */
+const solving =
+  (plan: ExecutorCase["plan"], choice: FitChoice = {}): ExecutorCase["plan"] =>
+  (subject, sample) =>
+    fitted(plan(subject, sample), subject.shape, sample, choice);
 
 const cells = 24;
 const hadamard = { key: 64, value: 64 };
@@ -122,11 +139,64 @@ const rotated: readonly ExecutorCase[] = [
   },
 ];
 
+const values: readonly ExecutorCase[] = [
+  { name: "f32: given values, merged", memory: { cells }, plan: given(weighted) },
+  { name: "q4_0: given values, composite", memory: { cells, keyType: "q4_0" }, plan: given(perHead) },
+  {
+    name: "f16, transposed, Hadamard: given values",
+    memory: { cells, keyType: "f16", valueLayout: "transposed", keyDim: 64, hadamard: { key: 0, value: 64 } },
+    plan: given(perHead),
+  },
+  { name: "layers that differ: given values, re-rotated keys", memory: uneven, plan: given(squeezed) },
+];
+
+/** 24 cells leave up to 8 rows to solve for: 48 samples of two heads are more than enough. */
+const samples = 48;
+const fits: readonly ExecutorCase[] = [
+  { name: "f32: fit, composite", memory: { cells }, plan: solving(perHead), samples },
+  { name: "f32: fit, merged with weights of all signs", memory: { cells }, plan: solving(weighted), samples },
+  {
+    name: "f16, transposed: fit, positions with gaps",
+    memory: { cells, keyType: "f16", valueLayout: "transposed", positions: "gaps" },
+    plan: solving(perHead),
+    samples,
+  },
+  {
+    name: "q8_0 under Hadamard: fit, composite",
+    memory: { cells, keyType: "q8_0", keyDim: 64, hadamard },
+    plan: solving(perHead),
+    samples,
+  },
+  { name: "q4_0: fit, merged", memory: { cells, keyType: "q4_0" }, plan: solving(merge), samples },
+  {
+    name: "f16, folded before: fit, with biases and a source map",
+    memory: { cells, keyType: "f16", folded: true },
+    plan: solving(perHead),
+    samples,
+  },
+  { name: "f32: fit after re-rotation", memory: { cells }, plan: solving(squeezed), samples },
+  { name: "layers that differ: fit", memory: uneven, plan: solving(perHead, { lambda: 0.1 }), samples },
+  {
+    name: "f32: fit on the first query rows, another holdout and horizon",
+    memory: { cells, queryHeads: 6 },
+    plan: solving(perHead, { maxRows: 100, holdout: 4, horizon: 7 }),
+    samples: 64,
+  },
+  {
+    name: "f32: fit that a large ridge holds back",
+    memory: { cells, layers: 1 },
+    plan: solving(perHead, { lambda: 1000 }),
+    samples,
+  },
+];
+
 /** All standard cases. */
 export const EXECUTOR_CASES: readonly ExecutorCase[] = [
   ...perType,
   ...transposed,
   ...rotated,
+  ...values,
+  ...fits,
   { name: "f32: weights per head and layer", memory: { cells }, plan: weighted },
   { name: "f16: members far apart", memory: { cells, keyType: "f16" }, plan: interleaved },
   {

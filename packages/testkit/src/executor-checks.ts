@@ -2,19 +2,18 @@
 import {
   type Executor,
   type FoldTransaction,
-  isIdentityRow,
   isKvfoldError,
-  keptCell,
   type MemoryTarget,
   type MergePlan,
-  memberOf,
+  type PrepareOptions,
+  type QuerySample,
   referenceExecutor,
 } from "@kvfold/core";
-import { boundFor } from "./bounds.js";
-import { expectWithin } from "./expect-within.js";
+import { expectKeptBytes, expectReferenceRows } from "./executor-rows.js";
 import { brokenGuards, copyTarget } from "./fake-target.js";
+import { checkFits } from "./fit-checks.js";
 import { seededRandom } from "./random.js";
-import { firstDifference, readRows, rowBytesOf, type Side } from "./read-rows.js";
+import { firstDifference } from "./read-rows.js";
 
 /** What an executor reaches, over the same bytes as the memory that it was made from. */
 export interface Adapted<Target> {
@@ -40,12 +39,12 @@ export async function withTransaction<Target>(
   under: ExecutorUnderTest<Target>,
   memory: MemoryTarget,
   plan: MergePlan,
-  destinations: Uint32Array,
+  options: PrepareOptions,
   use: (transaction: FoldTransaction) => Promise<void>,
 ): Promise<void> {
   const adapted = await under.adapt(memory);
   try {
-    const transaction = await under.executor.prepare(adapted.target, plan, { destinations });
+    const transaction = await under.executor.prepare(adapted.target, plan, options);
     try {
       await use(transaction);
     } finally {
@@ -84,84 +83,7 @@ function expectUnchanged(
   if (guards.length > 0) fail(`${when}: wrote outside of ${guards.join(", ")}`);
 }
 
-/** Largest |x| of the cells in use times the largest sum of |weights| of a row. */
-function magnitudeOf(memory: MemoryTarget, plan: MergePlan, layer: number, side: Side): number {
-  const largest = readRows(memory, layer, side, memory.slots).reduce(
-    (max, x) => Math.max(max, Math.abs(x)),
-    0,
-  );
-  if (plan.layout === "composite") return largest;
-  const { data } = side === "keys" ? plan.keyWeights : plan.valueWeights;
-  const heaviest = data.reduce((max, weight) => Math.max(max, Math.abs(weight)), 0);
-  return largest * heaviest * mostMembers(plan);
-}
-
-function mostMembers(plan: MergePlan): number {
-  if (plan.layout === "composite") return 1;
-  const { offsets } = plan;
-  return plan.positions.reduce((most, _, row) => Math.max(most, offsets[row + 1]! - offsets[row]!), 1);
-}
-
-/** Every destination row lies within the bound of the row that the reference stores. */
-function expectReferenceRows(
-  before: MemoryTarget,
-  after: MemoryTarget,
-  reference: MemoryTarget,
-  plan: MergePlan,
-  destinations: Uint32Array,
-): void {
-  before.shape.layers.forEach((layer, l) => {
-    for (const side of ["keys", "values"] as const) {
-      const bound = boundFor("fold", side === "keys" ? layer.keyType : layer.valueType, {
-        members: mostMembers(plan),
-        magnitude: magnitudeOf(before, plan, l, side),
-        rotated: side === "keys" && plan.layout === "shared" && plan.keyFrame === "target",
-        hadamard: side === "keys" ? layer.hadamard.key : 0,
-        against: "stored",
-      });
-      const got = readRows(after, l, side, destinations);
-      const want = readRows(reference, l, side, destinations);
-      expectWithin(got, want, bound, `${side} of layer ${l}, rows against the reference`);
-    }
-  });
-}
-
-/** Rows that only keep a cell, and all slices of composite rows, are the old bytes. */
-function expectKeptBytes(
-  before: MemoryTarget,
-  after: MemoryTarget,
-  plan: MergePlan,
-  destinations: Uint32Array,
-): void {
-  const cache = {
-    shape: before.shape,
-    positions: before.positions,
-    sources: (layer: number) => before.sources[layer]!,
-  };
-  const keptBy = (layer: number, head: number, row: number): number => {
-    if (plan.layout === "composite") return memberOf(plan, layer, head, row);
-    return isIdentityRow(plan, row, cache) ? keptCell(plan, row) : -1;
-  };
-  before.shape.layers.forEach((layer, l) => {
-    for (const side of ["keys", "values"] as const) {
-      destinations.forEach((slot, row) => {
-        const is = rowBytesOf(after, l, side, slot);
-        const size = is.length / layer.kvHeads;
-        for (let head = 0; head < layer.kvHeads; head++) {
-          const cell = keptBy(l, head, row);
-          if (cell < 0) continue;
-          const was = rowBytesOf(before, l, side, before.slots[cell]!).subarray(
-            head * size,
-            (head + 1) * size,
-          );
-          if (was.some((byte, i) => byte !== is[head * size + i])) {
-            fail(`kept bytes: ${side} of layer ${l}, head ${head}, row ${row} differs from cell ${cell}`);
-          }
-        }
-      });
-    }
-  });
-}
+const IN_MEMORY = { executor: referenceExecutor, adapt: (own: MemoryTarget) => ({ target: own }) };
 
 /** Prepare only reads; commit writes the planned rows, right, and nothing else; the same again gives the same bytes. */
 export async function checkFold<Target>(
@@ -169,20 +91,30 @@ export async function checkFold<Target>(
   memory: MemoryTarget,
   plan: MergePlan,
   destinations: Uint32Array,
+  queries: QuerySample | null = null,
 ): Promise<void> {
+  const options = { destinations, queries };
   const before = copyTarget(memory);
   const reference = copyTarget(memory);
   const again = copyTarget(memory);
-  const inMemory = { executor: referenceExecutor, adapt: (own: MemoryTarget) => ({ target: own }) };
-  await withTransaction(inMemory, reference, plan, destinations, (transaction) => transaction.commit());
-  await withTransaction(under, memory, plan, destinations, async (transaction) => {
+  let fits: FoldTransaction["fits"] = null;
+  await withTransaction(IN_MEMORY, reference, plan, options, (transaction) => transaction.commit());
+  await withTransaction(under, memory, plan, options, async (transaction) => {
+    fits = transaction.fits;
     expectUnchanged(before, memory, "after prepare");
     await transaction.commit();
   });
   expectUnchanged(before, memory, "cells outside the plan, after commit", new Set(destinations));
   expectReferenceRows(before, memory, reference, plan, destinations);
   expectKeptBytes(before, memory, plan, destinations);
-  await withTransaction(under, again, plan, destinations, (transaction) => transaction.commit());
+  if (plan.fit !== null && queries !== null) {
+    const kept = copyTarget(before);
+    await withTransaction(IN_MEMORY, kept, { ...plan, fit: null }, options, (transaction) =>
+      transaction.commit(),
+    );
+    checkFits({ plan, fit: plan.fit, queries, destinations, before, after: memory, reference, kept }, fits);
+  } else if (fits !== null) fail("fits: reported, but the plan has none");
+  await withTransaction(under, again, plan, options, (transaction) => transaction.commit());
   expectUnchanged(memory, again, "a second run on the same memory");
 }
 
@@ -192,14 +124,16 @@ export async function checkRollback<Target>(
   memory: MemoryTarget,
   plan: MergePlan,
   destinations: Uint32Array,
+  queries: QuerySample | null = null,
 ): Promise<void> {
+  const options = { destinations, queries };
   const before = copyTarget(memory);
-  await withTransaction(under, memory, plan, destinations, async (transaction) => {
+  await withTransaction(under, memory, plan, options, async (transaction) => {
     await transaction.commit();
     await transaction.rollback();
   });
   expectUnchanged(before, memory, "after rollback");
-  await withTransaction(under, memory, plan, destinations, async () => {});
+  await withTransaction(under, memory, plan, options, async () => {});
   expectUnchanged(before, memory, "after prepare and dispose");
 }
 
@@ -208,7 +142,7 @@ export async function checkRefusal<Target>(
   under: ExecutorUnderTest<Target>,
   memory: MemoryTarget,
   plan: MergePlan,
-  options: { readonly destinations: Uint32Array; readonly signal?: AbortSignal },
+  options: PrepareOptions,
   code?: string,
 ): Promise<void> {
   const before = copyTarget(memory);

@@ -1,5 +1,6 @@
 /** Seeded caches over fake memory: what strategies are tested on. */
 import { createMemoryCache, type Executor, type MemoryCache, type MemoryTarget } from "@kvfold/core";
+import { fakeQueries, fakeRepeat } from "./fake-queries.js";
 import { type FakeTargetOptions, fakeTarget } from "./fake-target.js";
 
 /** A cache over fake memory. */
@@ -8,9 +9,14 @@ export interface FakeCacheOptions extends FakeTargetOptions {
   readonly withoutTokens?: boolean;
   /** Leave out the captured signals. [false] */
   readonly withoutSignals?: boolean;
+  /** Sampled queries. [64] */
+  readonly samples?: number;
   /** [the reference executor of core] */
   readonly executor?: Executor<MemoryTarget>;
 }
+
+/** Enough that a fit of all cells of a small cache is never underdetermined. */
+const SAMPLES = 64;
 
 /**
  * A cache in memory with seeded content, of any shape, type and layout.
@@ -35,6 +41,8 @@ export function fakeMemoryCache(seed: number, options: FakeCacheOptions = {}): M
     bias,
     tokens: options.withoutTokens ? null : tokens,
     tokenLogProbs: options.withoutSignals ? null : tokenLogProbs,
+    queries: options.withoutSignals ? null : fakeQueries(seed, target.shape, options.samples ?? SAMPLES),
+    repeat: options.withoutSignals ? null : fakeRepeat(seed, target.shape, options.needles),
     tokenText: (token) => ` t${token}`,
     ...(options.executor ? { executor: options.executor } : {}),
   });

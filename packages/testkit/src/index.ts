@@ -11,11 +11,17 @@ export {
   chooseDestinations,
   type ExecutorUnderTest,
 } from "./executor-checks.js";
+export { expectKeptBytes, expectReferenceRows } from "./executor-rows.js";
 export * from "./expect-within.js";
 export * from "./fake-cache.js";
+export * from "./fake-queries.js";
 export * from "./fake-shape.js";
 export * from "./fake-target.js";
+export type { FitBound, FitBoundOptions } from "./fit-bound.js";
+export { checkFits, type FitUnderTest } from "./fit-checks.js";
+export type { Mutation } from "./mutation.js";
 export * from "./mutations.js";
+export * from "./plan-values.js";
 export * from "./plans.js";
 export * from "./random.js";
 export * from "./read-rows.js";

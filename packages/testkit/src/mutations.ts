@@ -1,28 +1,7 @@
 /** Single faults in a plan, each with the error code that the plan check must give. */
-import { type KvfoldErrorCode, type MergePlan, PIN_LEVEL } from "@kvfold/core";
-
-/** One way to break a valid plan. */
-export interface Mutation {
-  readonly name: string;
-  readonly code: KvfoldErrorCode;
-  /** The broken plan, or null where this fault cannot be made of that plan. Never changes its argument. */
-  apply(plan: MergePlan): MergePlan | null;
-}
-
-type Typed = Uint32Array | Int32Array | Float32Array;
-
-/** A copy with one element changed. */
-function put<T extends Typed>(array: T, index: number, value: number): T {
-  const copy = array.slice() as T;
-  copy[index] = value;
-  return copy;
-}
-
-const mutation = (
-  name: string,
-  code: KvfoldErrorCode,
-  apply: (plan: MergePlan) => MergePlan | null,
-): Mutation => ({ name, code, apply });
+import { type MergePlan, PIN_LEVEL } from "@kvfold/core";
+import { type Mutation, mutation, put } from "./mutation.js";
+import { valueFaults } from "./value-mutations.js";
 
 /** A change that needs a plan of at least some rows. */
 const withRows =
@@ -199,4 +178,5 @@ export const MUTATIONS: readonly Mutation[] = [
   ...memberFaults,
   ...numberFaults,
   ...pinFaults,
+  ...valueFaults,
 ];

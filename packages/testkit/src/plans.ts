@@ -106,6 +106,8 @@ export function shared(subject: PlanSubject, choice: SharedChoice): SharedPlan {
         )
       : null,
     pins: null,
+    fit: null,
+    values: null,
   };
 }
 
@@ -178,5 +180,7 @@ export function composite(subject: PlanSubject, choice: CompositeChoice): Compos
     dropped: sum(subject.counts) - sum(counts),
     bias: subject.bias && Float32Array.from(first, (cell) => subject.bias![cell]!),
     pins: null,
+    fit: null,
+    values: null,
   };
 }

@@ -15,6 +15,7 @@ import {
   chooseDestinations,
   type ExecutorUnderTest,
 } from "./executor-checks.js";
+import { fakeQueries } from "./fake-queries.js";
 import { fakeTarget } from "./fake-target.js";
 import { shared } from "./plans.js";
 import { testExecutor } from "./test-executor.js";
@@ -56,7 +57,7 @@ const named = (part: string) => EXECUTOR_CASES.find(({ name }) => name.includes(
 function setUp(part: string, kind: "packed" | "anywhere" = "packed") {
   const one = named(part);
   const memory = fakeTarget(1, one.memory);
-  const plan = one.plan(memory);
+  const plan = one.plan(memory, fakeQueries(1, memory.shape, 0));
   return { memory, plan, destinations: chooseDestinations(memory, plan.rows, kind) };
 }
 
@@ -71,7 +72,7 @@ async function checks(executor: Executor, part: string): Promise<void> {
 /** The physical cell of the first row of `pairs, a triple, dropped cells`, and a hole. */
 const firstDestination = (memory: MemoryTarget): number => Math.min(...memory.slots);
 const hole = (memory: MemoryTarget): number =>
-  Array.from({ length: memory.capacity }, (_, slot) => slot).find((slot) => !memory.slots.includes(slot))!;
+  [...Array(memory.capacity).keys()].find((slot) => !memory.slots.includes(slot))!;
 const flip = (bytes: Uint8Array, at: number): void => {
   bytes[at] = bytes[at]! ^ 0x01;
 };
@@ -184,7 +185,12 @@ describe("a planted executor is caught when it", () => {
     const { memory, plan, destinations } = setUp("f16: pairs");
     const lax: Executor = {
       ...referenceExecutor,
-      prepare: async () => ({ commit: async () => {}, rollback: async () => {}, dispose: () => {} }),
+      prepare: async () => ({
+        fits: null,
+        commit: async () => {},
+        rollback: async () => {},
+        dispose: () => {},
+      }),
     };
     await expect(checkRefusal(under(lax), memory, plan, { destinations })).rejects.toThrow(/accepted/);
   });
@@ -195,10 +201,10 @@ describe("a planted executor is caught when it", () => {
       ...referenceExecutor,
       prepare: () => Promise.reject(error),
     });
-    const bare = under(throwing(new Error("segmentation fault")));
-    await expect(checkRefusal(bare, memory, plan, { destinations })).rejects.toThrow(
-      /not with a KvfoldError/,
-    );
+    const bare = checkRefusal(under(throwing(new Error("segmentation fault"))), memory, plan, {
+      destinations,
+    });
+    await expect(bare).rejects.toThrow(/not with a KvfoldError/);
     const other = under(throwing(new KvfoldError("KVFOLD_NATIVE", "no")));
     await expect(checkRefusal(other, memory, plan, { destinations }, "KVFOLD_ABORTED")).rejects.toThrow(
       /should be/,
@@ -215,24 +221,19 @@ const inOrder: Executor = {
     const undo: (() => Promise<void>)[] = [];
     const members = [...plan.members];
     return {
+      fits: null,
       async commit() {
         for (let row = 0; row < plan.rows; row++) {
           const own = members.slice(plan.offsets[row], plan.offsets[row + 1]);
           const group = Array.from({ length: plan.cells }, (_, cell) => (own.includes(cell) ? 0 : -1));
           const subject = { ...target, counts: new Uint32Array(plan.cells).fill(1), bias: null };
           const one = shared(subject, { group });
-          const last = {
-            ...one,
-            rows: 1,
+          const weights = { scope: "all" as const, data: one.keyWeights.data.slice(0, own.length) };
+          const cut = {
+            ...{ ...one, rows: 1, keyWeights: weights, valueWeights: weights },
             offsets: one.offsets.slice(0, 2),
             members: one.members.slice(0, own.length),
-          };
-          const cut = {
-            ...last,
-            positions: one.positions.slice(0, 1),
-            counts: one.counts.slice(0, 1),
-            keyWeights: { ...one.keyWeights, data: one.keyWeights.data.slice(0, own.length) },
-            valueWeights: { ...one.valueWeights, data: one.valueWeights.data.slice(0, own.length) },
+            ...{ positions: one.positions.slice(0, 1), counts: one.counts.slice(0, 1) },
           };
           const step = await createReferenceExecutor().prepare(target, cut, {
             destinations: options.destinations.slice(row, row + 1),

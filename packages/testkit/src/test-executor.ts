@@ -1,5 +1,5 @@
 /** The conformance suite of executors: one call registers every promise as a test. */
-import type { DType, Executor, MemoryTarget, MergePlan } from "@kvfold/core";
+import type { DType, Executor, MemoryTarget, MergePlan, QuerySample } from "@kvfold/core";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it, type TestContext } from "vitest";
 import { arbitraryPlan, arbitraryShapeOptions } from "./arbitraries.js";
@@ -12,6 +12,7 @@ import {
   chooseDestinations,
   type ExecutorUnderTest,
 } from "./executor-checks.js";
+import { fakeQueries } from "./fake-queries.js";
 import { copyTarget, type FakeTarget, fakeTarget } from "./fake-target.js";
 import { MUTATIONS } from "./mutations.js";
 import { fuzz } from "./runs.js";
@@ -74,12 +75,15 @@ interface SetUp {
   readonly memory: FakeTarget;
   readonly plan: MergePlan;
   readonly destinations: Uint32Array;
+  readonly queries: QuerySample | null;
 }
 
 function setUp(one: ExecutorCase, seed: number, kind: "packed" | "anywhere" = "packed"): SetUp {
   const memory = fakeTarget(seed, one.memory);
-  const plan = one.plan(memory);
-  return { memory, plan, destinations: chooseDestinations(memory, plan.rows, kind) };
+  const sample = fakeQueries(seed, memory.shape, one.samples ?? 0);
+  const plan = one.plan(memory, sample);
+  const destinations = chooseDestinations(memory, plan.rows, kind);
+  return { memory, plan, destinations, queries: one.samples ? sample : null };
 }
 
 /** Skips what the executor says it does not support, unless it must. */
@@ -99,26 +103,26 @@ function registerCase<Target>(suite: Suite<Target>, one: ExecutorCase): void {
   describe(one.name, () => {
     for (const kind of ["packed", "anywhere"] as const) {
       it(`folds as the reference does, destinations ${kind}`, async (context) => {
-        const { memory, plan, destinations } = setUp(one, suite.seed, kind);
+        const { memory, plan, destinations, queries } = setUp(one, suite.seed, kind);
         skipUnsupported(context, suite, memory);
-        await checkFold(suite.under(), memory, plan, destinations);
+        await checkFold(suite.under(), memory, plan, destinations, queries);
       });
     }
     it("rolls back to the last byte", async (context) => {
-      const { memory, plan, destinations } = setUp(one, suite.seed);
+      const { memory, plan, destinations, queries } = setUp(one, suite.seed);
       skipUnsupported(context, suite, memory);
-      await checkRollback(suite.under(), memory, plan, destinations);
+      await checkRollback(suite.under(), memory, plan, destinations, queries);
     });
   });
 }
 
 /** Faults of a plan that an executor must refuse itself: they would make it read or write where nothing is. */
-const DANGEROUS = MUTATIONS.filter(
-  ({ code }) => code === "KVFOLD_PLAN_SHAPE" || code === "KVFOLD_PLAN_MEMBER_RANGE",
+const DANGEROUS = MUTATIONS.filter(({ code }) =>
+  ["KVFOLD_PLAN_SHAPE", "KVFOLD_PLAN_MEMBER_RANGE", "KVFOLD_PLAN_FIT"].includes(code),
 );
 
 function registerRefusals<Target>(suite: Suite<Target>): void {
-  const cases = EXECUTOR_CASES.filter(({ name }) => /^(f32|f16): (pairs|composite)/.test(name));
+  const cases = EXECUTOR_CASES.filter(({ name }) => /^(f32|f16): (pairs|composite|given)/.test(name));
   describe("refuses, and changes nothing", () => {
     for (const { name, code, apply } of DANGEROUS) {
       it(name, async () => {
@@ -144,11 +148,23 @@ function registerRefusals<Target>(suite: Suite<Target>): void {
         });
       });
     }
+    registerSampleRefusal(suite);
     it("a signal that has fired", async () => {
       const { memory, plan, destinations } = setUp(cases[0]!, suite.seed);
       const signal = AbortSignal.abort(new Error("the user left"));
       await checkRefusal(suite.under(), memory, plan, { destinations, signal }, "KVFOLD_ABORTED");
     });
+  });
+}
+
+function registerSampleRefusal<Target>(suite: Suite<Target>): void {
+  it("a fit without its query sample, or with another one", async () => {
+    const one = EXECUTOR_CASES.find(({ name }) => name === "f32: fit, composite")!;
+    const { memory, plan, destinations } = setUp(one, suite.seed);
+    const other = fakeQueries(suite.seed + 1, memory.shape, one.samples!);
+    for (const queries of [null, other]) {
+      await checkRefusal(suite.under(), memory, plan, { destinations, queries }, "KVFOLD_PLAN_FIT");
+    }
   });
 }
 

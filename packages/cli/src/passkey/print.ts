@@ -23,6 +23,7 @@ export function printPasskey(settings: PasskeySettings, result: PasskeyResult, s
   streams.out(renderTable(columns(settings, style), result.rows, streams.width, style));
   const notes = [
     ...foldNotes(result.rows),
+    ...captureNote(settings, result),
     ...(settings.demo === true ? explainDemo(settings, result) : lostKeys(result.rows)),
   ];
   if (notes.length > 0) streams.out("");
@@ -48,6 +49,8 @@ function asJson(settings: PasskeySettings, result: PasskeyResult): object {
     cacheType: settings.cacheType,
     flashAttention: settings.flashAttention,
     prefillMs: result.prefillMs,
+    captureMs: result.captureMs,
+    signals: signalsOf(settings),
   };
 }
 
@@ -86,6 +89,16 @@ function columns(settings: PasskeySettings, style: Style): Column<PasskeyRow>[] 
       cell: (row) => `${formatMeasure(row.decodeBefore)} → ${formatMeasure(row.decodeAfter)}`,
     },
   ];
+}
+
+const signalsOf = ({ runs }: PasskeySettings): string[] => [
+  ...new Set(runs.flatMap((run) => run.strategy.signals)),
+];
+
+function captureNote(settings: PasskeySettings, { prefillMs, captureMs }: PasskeyResult): string[] {
+  if (captureMs === null) return [];
+  const [all, more] = [prefillMs, captureMs].map((ms) => formatWhole(ms));
+  return [`reading a prompt: ${all} ms, of which ${more} ms to capture ${signalsOf(settings).join(", ")}`];
 }
 
 function foldNotes(rows: readonly PasskeyRow[]): string[] {

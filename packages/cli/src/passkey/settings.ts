@@ -1,5 +1,5 @@
 /** Makes sense of the flags of `kvfold passkey` and refuses what cannot work, before a model is loaded. */
-import { KvfoldError, resolveStrategy } from "@kvfold/core";
+import { KvfoldError } from "@kvfold/core";
 import {
   type Haystack,
   junkHaystack,
@@ -8,24 +8,21 @@ import {
   proseHaystack,
   spreadDepths,
 } from "@kvfold/eval";
-import { createDefaultRegistry, defaultStrategy } from "@kvfold/strategies";
+import { type CacheFlags, refuseCacheFlags } from "../engine.js";
 import { refuseMissingFolder } from "../files.js";
 import { type ModelFile, resolveModelFile } from "../model-file.js";
+import { chosenRuns, refuseRatios, type StrategyFlags } from "../strategies.js";
 import { demoRuns } from "./demo.js";
 
 /** What commander hands over. */
-export interface PasskeyFlags {
+export interface PasskeyFlags extends StrategyFlags, CacheFlags {
   readonly model: string;
-  readonly strategy?: readonly string[];
-  readonly ratio?: readonly number[];
   readonly tokens: number;
   readonly key: KeyKind;
   readonly trials?: number;
   readonly depths?: readonly number[];
   readonly haystack: string;
   readonly foldEvery?: number;
-  readonly cacheType: "f16" | "q8_0";
-  readonly flashAttention: "on" | "off";
   readonly seed: number;
   readonly threads?: number;
   readonly savePlan?: string;
@@ -43,19 +40,13 @@ export interface PasskeySettings extends Omit<PasskeyFlags, "model" | "haystack"
 }
 
 const DEFAULT_TRIALS = 8;
-const DEFAULT_RATIO = 4;
 
 /** @throws KvfoldError with a code of the caller's words, KVFOLD_FILE or KVFOLD_MODEL_FILE */
 export async function passkeySettings(flags: PasskeyFlags): Promise<PasskeySettings> {
   refuseContradictions(flags);
-  for (const ratio of flags.ratio ?? []) {
-    if (ratio > flags.tokens) {
-      throw new KvfoldError("KVFOLD_RATIO", `a ratio of ${ratio} leaves no cell of ${flags.tokens} tokens`, {
-        hint: "ask for a smaller ratio; 2 to 8 are usual",
-      });
-    }
-  }
+  refuseRatios(flags.ratio, flags.tokens);
   const runs = flags.demo === true ? await demoRuns() : await chosenRuns(flags);
+  if (flags.foldEvery !== undefined) refuseRepeat(runs);
   if (flags.savePlan !== undefined) await refuseMissingFolder(flags.savePlan);
   const trials = flags.trials ?? flags.depths?.length ?? DEFAULT_TRIALS;
   const { threads = flags.demo === true ? 1 : undefined, model, haystack, ...rest } = flags;
@@ -72,19 +63,6 @@ export async function passkeySettings(flags: PasskeyFlags): Promise<PasskeySetti
 
 // ---------------------------------------------------------------------------------------------------------------
 
-async function chosenRuns(flags: PasskeyFlags): Promise<PasskeyRun[]> {
-  const registry = createDefaultRegistry();
-  const strategies =
-    flags.strategy === undefined
-      ? [defaultStrategy()]
-      : await Promise.all(
-          flags.strategy.map((text) => resolveStrategy(text, registry, { cwd: process.cwd() })),
-        );
-  return strategies.flatMap((strategy) =>
-    (flags.ratio ?? [DEFAULT_RATIO]).map((ratio) => ({ strategy, ratio })),
-  );
-}
-
 function refuseContradictions(flags: PasskeyFlags): void {
   const refuse = (what: string, hint: string): never => {
     throw new KvfoldError("KVFOLD_ARGUMENT", what, { hint });
@@ -95,9 +73,7 @@ function refuseContradictions(flags: PasskeyFlags): void {
       "leave out --demo, or --strategy, --ratio and --save-plan",
     );
   }
-  if (flags.cacheType === "q8_0" && flags.flashAttention === "off") {
-    refuse("a q8_0 cache needs flash attention", "leave out --flash-attention off, or take --cache-type f16");
-  }
+  refuseCacheFlags(flags);
   if (flags.savePlan === undefined) return;
   if (flags.foldEvery !== undefined) {
     refuse("--save-plan needs one fold, and --fold-every makes many", "leave out one of the two");
@@ -105,4 +81,15 @@ function refuseContradictions(flags: PasskeyFlags): void {
   if ((flags.strategy?.length ?? 1) * (flags.ratio?.length ?? 1) > 1) {
     refuse("--save-plan needs one strategy and one ratio", "run it once for each plan");
   }
+}
+
+/** @throws KvfoldError KVFOLD_ARGUMENT when a strategy wants what a context that is folded on the way cannot give */
+export function refuseRepeat(runs: readonly PasskeyRun[]): void {
+  const run = runs.find(({ strategy }) => strategy.signals.includes("repeat"));
+  if (run === undefined) return;
+  throw new KvfoldError(
+    "KVFOLD_ARGUMENT",
+    `${run.strategy.expression} reads the whole context a second time, and --fold-every folds it on the way`,
+    { hint: "leave out --fold-every, or take a strategy without repeat" },
+  );
 }

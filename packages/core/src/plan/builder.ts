@@ -2,8 +2,9 @@
 import type { CacheView } from "../view.js";
 import { checkPlan } from "./check.js";
 import { planError } from "./check-structure.js";
-import { PLAN_VERSION, type SharedPlan, type Weights } from "./plan.js";
+import { type DenseValues, type FitRequest, PLAN_VERSION, type SharedPlan, type Weights } from "./plan.js";
 import { mostKvHeads } from "./rows.js";
+import { fitOrNone, valuesOrNone } from "./values.js";
 import { weighsOne } from "./weights.js";
 
 /** One row of a shared plan. */
@@ -30,6 +31,10 @@ export interface SharedPlanOptions {
   /** Default `stored`. */
   readonly keyFrame?: "stored" | "target";
   readonly pins?: Uint8Array | null;
+  /** Values to solve for (see `FitRequest`). */
+  readonly fit?: FitRequest | null;
+  /** Values that are given; a plan has at most one of `fit` and `values`. */
+  readonly values?: DenseValues | null;
   /** Weights that differ between heads; replaces the weights of the rows. `layer` indexes `view.shape.layers`. */
   readonly headWeights?: (layer: number, head: number, rowIndex: number) => RowWeights;
 }
@@ -74,6 +79,8 @@ export function sharedPlan(
     dropped: total(view.counts) - total(counts),
     bias: biasOfRows(view, rows, weights, offsets),
     pins: options.pins ?? null,
+    fit: fitOrNone(options.fit),
+    values: valuesOrNone(options.values),
   };
   checkPlan(plan, view);
   return plan;

@@ -1,12 +1,12 @@
 /** Pinned cells stay at their level. */
 import { planError } from "./check-structure.js";
 import { type CompositePlan, type MergePlan, PIN_LEVEL, type SharedPlan } from "./plan.js";
-import { type KeyPositions, keyStaysPut } from "./rows.js";
+import { type KeyPositions, keyStaysPut, valueStaysPut } from "./rows.js";
 import { weighsNothing, weighsOne } from "./weights.js";
 
 /**
- * - `exact`: an identity row of its own; in a composite plan the same row of every layer and head.
- * - `key`: in a row whose key is the cell's own; in a composite plan as `exact`.
+ * - `exact`: an identity row of its own, its value neither solved for nor given; in a composite plan the same row of every layer and head.
+ * - `key`: in a row whose key is the cell's own; in a composite plan as `exact`, but for its value.
  * - `absorb`: a member of some row; in a composite plan of some row of every layer and head.
  *
  * @param cache where stored keys are rotated to; null when no cache is known, and re-rotation is not judged
@@ -63,7 +63,7 @@ function checkKey(
 function checkExact(plan: SharedPlan, row: number, cell: number, index: number): void {
   if (plan.offsets[row + 1]! - plan.offsets[row]! !== 1)
     pinError(cell, PIN_LEVEL.exact, `row ${row} has other members`);
-  if (!weighsOne(plan.valueWeights, plan.members.length, index)) {
+  if (!weighsOne(plan.valueWeights, plan.members.length, index) || !valueStaysPut(plan, row)) {
     pinError(cell, PIN_LEVEL.exact, `row ${row} changes its value`);
   }
 }
@@ -85,6 +85,9 @@ function checkComposite(plan: CompositePlan, pins: Uint8Array): void {
   for (let cell = 0; cell < plan.cells; cell++) {
     if (pins[cell] !== PIN_LEVEL.none && timesSeen[cell] !== heads) {
       pinError(cell, pins[cell]!, `only ${timesSeen[cell]} of ${heads} heads have it`);
+    }
+    if (pins[cell] === PIN_LEVEL.exact && !valueStaysPut(plan, firstRow[cell]!)) {
+      pinError(cell, PIN_LEVEL.exact, `row ${firstRow[cell]} changes its value`);
     }
   }
 }

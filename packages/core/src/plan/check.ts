@@ -14,20 +14,21 @@ import {
   checkWeights,
 } from "./check-rules.js";
 import { checkStructure, DEFAULT_PLAN_LIMITS, type PlanLimits, planError } from "./check-structure.js";
+import { checkFitSample, checkValueContents, checkValueForm, checkValueShape } from "./check-values.js";
 import type { CompositePlan, MergePlan, SharedPlan, Weights } from "./plan.js";
 import { mostKvHeads } from "./rows.js";
 
 /**
  * What a check needs of a view. Without `sources` all keys count as rotated to their positions, which only matters for
- * pins in a plan of key frame `target`.
+ * pins in a plan of key frame `target`. With a query sample among the signals, a fit must name it.
  */
 export type PlanCheckView = Pick<CacheView, "shape" | "positions" | "counts" | "bias"> &
-  Partial<Pick<CacheView, "sources">>;
+  Partial<Pick<CacheView, "sources" | "signals">>;
 
 /**
  * Checks a plan against the cache it was made for.
  *
- * @throws KvfoldError KVFOLD_PLAN_SHAPE, _LIMIT, _MEMBER_RANGE, _NOT_DISJOINT, _ORDER, _COUNTS, _WEIGHT, _BIAS, _PIN:
+ * @throws KvfoldError KVFOLD_PLAN_SHAPE, _LIMIT, _MEMBER_RANGE, _NOT_DISJOINT, _ORDER, _COUNTS, _WEIGHT, _BIAS, _FIT, _PIN:
  * the first rule that is broken, in this order of rules
  *
  * @example
@@ -39,6 +40,7 @@ export function checkPlan(
   limits: PlanLimits = DEFAULT_PLAN_LIMITS,
 ): void {
   checkStructure(plan, limits);
+  checkValueForm(plan, limits);
   checkFits(plan, view.shape);
   checkContents(plan);
   if (plan.layout === "composite") checkPadding(plan, view.shape.layers);
@@ -47,6 +49,8 @@ export function checkPlan(
     view.counts.reduce((sum, count) => sum + count, 0),
   );
   checkBiasKept(plan, view.bias);
+  const sample = view.signals?.queries ?? null;
+  if (sample !== null) checkFitSample(plan, view.shape, sample);
   checkPins(plan, {
     shape: view.shape,
     positions: view.positions,
@@ -65,6 +69,7 @@ export function checkPlanAlone(
   limits: PlanLimits = DEFAULT_PLAN_LIMITS,
 ): void {
   checkStructure(plan, limits);
+  checkValueForm(plan, limits);
   if (shape !== null) checkFits(plan, shape);
   checkContents(plan);
   checkCounts(plan, null);
@@ -79,6 +84,7 @@ function checkContents(plan: MergePlan): void {
   checkOrder(plan);
   if (plan.layout === "shared") checkWeights(plan);
   checkBiasRange(plan);
+  checkValueContents(plan);
 }
 
 /** The plan has the cells, layers and heads of the cache. */
@@ -89,6 +95,7 @@ function checkFits(plan: MergePlan, shape: CacheShape): void {
   }
   if (plan.layout === "shared") checkScopes(plan, shape);
   else checkHeads(plan, shape);
+  checkValueShape(plan, shape);
 }
 
 /** A composite plan has a source for every layer and head. */

@@ -2,6 +2,8 @@
 import { KvfoldError } from "../errors.js";
 import { checkPlanAlone } from "./check.js";
 import { checkStructure, DEFAULT_PLAN_LIMITS, type PlanLimits, planError } from "./check-structure.js";
+import { checkValueForm } from "./check-values.js";
+import { readValues, VALUE_TAGS, valueSections } from "./codec-values.js";
 import { type MergePlan, PLAN_VERSION, type PlanBase, type SharedPlan, type Weights } from "./plan.js";
 import { fileError, pack32, packSections, type Section, unpack32, unpackSections } from "./sections.js";
 
@@ -53,6 +55,7 @@ const wrongText = (what: string): KvfoldError =>
 /** Sections of the plan itself, in one fixed order; arrays that say nothing (all zero) count as absent. */
 export function planSections(plan: MergePlan): Section[] {
   checkStructure(plan, ANY_SIZE);
+  checkValueForm(plan, ANY_SIZE);
   const sections: Section[] = [
     { tag: "HEAD", bytes: pack32(headWords(plan)) },
     { tag: "POSN", bytes: pack32(plan.positions) },
@@ -66,6 +69,7 @@ export function planSections(plan: MergePlan): Section[] {
   }
   if (plan.bias?.some((value) => value !== 0)) sections.push({ tag: "BIAS", bytes: pack32(plan.bias) });
   if (plan.pins?.some((level) => level !== 0)) sections.push({ tag: "PINS", bytes: plan.pins.slice() });
+  sections.push(...valueSections(plan));
   return sections;
 }
 
@@ -119,6 +123,7 @@ export function decodePlan(bytes: Uint8Array, limits: PlanLimits = DEFAULT_PLAN_
 
 const sectionsOf = (plan: MergePlan): readonly string[] => [
   ...["HEAD", "POSN", "CNTS", "MEMB", "BIAS", "PINS", "META", "PIEC"],
+  ...VALUE_TAGS,
   ...(plan.layout === "shared" ? ["OFFS", "KEYW", "VALW"] : []),
 ];
 
@@ -142,6 +147,7 @@ function readPlan(sections: Sections, limits: PlanLimits): MergePlan {
     dropped: droppedHigh! * 2 ** 32 + droppedLow!,
     bias: readFloats(sections.get("BIAS"), rows!, "BIAS"),
     pins: sections.get("PINS")?.slice() ?? null,
+    ...readValues(sections, rows!, limits),
   };
   const members = readWords(sections, "MEMB", limits);
   const name = pick(LAYOUTS, layout!, "layout");

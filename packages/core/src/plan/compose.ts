@@ -1,7 +1,9 @@
 /** Plan after plan as one plan: the sparse product, without touching a cache. */
+import type { CacheShape } from "../shape.js";
 import { checkPlanAlone } from "./check.js";
 import { planError } from "./check-structure.js";
 import { composedFrame } from "./compose-frame.js";
+import { composeValues, refuseFits } from "./compose-values.js";
 import { multiplyWeights } from "./compose-weights.js";
 import {
   type CompositePlan,
@@ -27,23 +29,34 @@ import { keptCell } from "./rows.js";
  * are, either way round. Key frames: two of the same kind always (frame `stored` twice, `target` twice); `target` then
  * `stored` where rows do not move in between; `stored` then `target` where no keys were merged in between.
  *
+ * Given values come along where the second plan carries their rows over alone; fits compose once they are materialised.
+ *
+ * @param shape layers of the cache; needed only when one of the plans gives values
  * @throws KvfoldError KVFOLD_PLAN_COMPOSE with the reason when no single plan says the same; KVFOLD_PLAN_* when one of
  * the two is not valid
  */
-export function composePlans(first: MergePlan, second: MergePlan): MergePlan {
+export function composePlans(
+  first: MergePlan,
+  second: MergePlan,
+  shape: Pick<CacheShape, "layers"> | null = null,
+): MergePlan {
   checkPlanAlone(first);
   checkPlanAlone(second);
+  refuseFits(first, second);
   if (second.cells !== first.rows) {
     const what = `the second plan is for ${second.cells} cells, the first leaves ${first.rows}`;
     throw planError("KVFOLD_PLAN_COMPOSE", what);
   }
-  if (first.layout === "composite" && second.layout === "composite") return composeComposite(first, second);
+  if (first.layout === "composite" && second.layout === "composite")
+    return composeComposite(first, second, shape);
   const [left, right] = [simplest(first), simplest(second)];
-  if (left.layout === "composite") return composeComposite(left, spread(right, left));
+  if (left.layout === "composite") return composeComposite(left, spread(right, left), shape);
   return right.layout === "composite"
-    ? composeComposite(spread(left, right), right)
-    : composeShared(left, right);
+    ? composeComposite(spread(left, right), right, shape)
+    : composeShared(left, right, shape);
 }
+
+type Layers = Pick<CacheShape, "layers"> | null;
 
 /** A composite plan whose heads all agree is a shared plan that only keeps cells. */
 function simplest(plan: MergePlan): MergePlan {
@@ -64,8 +77,8 @@ function simplest(plan: MergePlan): MergePlan {
 }
 
 const baseOf = (plan: MergePlan): PlanBase => {
-  const { version, cells, rows, positions, counts, dropped, bias, pins } = plan;
-  return { version, cells, rows, positions, counts, dropped, bias, pins };
+  const { version, cells, rows, positions, counts, dropped, bias, pins, fit, values } = plan;
+  return { version, cells, rows, positions, counts, dropped, bias, pins, fit, values };
 };
 
 /** A shared plan that only keeps cells, written for every head of `like`. */
@@ -91,7 +104,7 @@ function spread(plan: MergePlan, like: CompositePlan): CompositePlan {
 }
 
 /** What the second plan decides, over the cells of the first. */
-function composedBase(first: MergePlan, second: MergePlan): PlanBase {
+function composedBase(first: MergePlan, second: MergePlan, shape: Layers): PlanBase {
   return {
     version: PLAN_VERSION,
     cells: first.cells,
@@ -101,6 +114,8 @@ function composedBase(first: MergePlan, second: MergePlan): PlanBase {
     dropped: first.dropped + second.dropped,
     bias: second.bias?.slice() ?? null,
     pins: composedPins(first, second),
+    fit: null,
+    values: composeValues(first, second, shape),
   };
 }
 
@@ -122,7 +137,7 @@ const membersOf = (plan: MergePlan, group: number, row: number): Uint32Array =>
     ? plan.members.subarray(plan.offsets[row]!, plan.offsets[row + 1]!)
     : plan.members.subarray(group * plan.rows + row, group * plan.rows + row + 1);
 
-function composeComposite(first: CompositePlan, second: CompositePlan): CompositePlan {
+function composeComposite(first: CompositePlan, second: CompositePlan, shape: Layers): CompositePlan {
   if (first.layers !== second.layers || first.kvHeads !== second.kvHeads) {
     throw planError("KVFOLD_PLAN_COMPOSE", "the plans are for different numbers of layers or KV heads");
   }
@@ -131,10 +146,10 @@ function composeComposite(first: CompositePlan, second: CompositePlan): Composit
     return first.members[group * first.rows + row]!;
   });
   const { layers, kvHeads } = first;
-  return { ...composedBase(first, second), layout: "composite", layers, kvHeads, members };
+  return { ...composedBase(first, second, shape), layout: "composite", layers, kvHeads, members };
 }
 
-function composeShared(first: SharedPlan, second: SharedPlan): SharedPlan {
+function composeShared(first: SharedPlan, second: SharedPlan, shape: Layers): SharedPlan {
   const offsets = new Uint32Array(second.rows + 1);
   const viaFirst: number[] = [];
   const viaSecond: number[] = [];
@@ -154,7 +169,7 @@ function composeShared(first: SharedPlan, second: SharedPlan): SharedPlan {
       { weights: second[which], members: second.members.length, via: viaSecond },
     );
   return {
-    ...composedBase(first, second),
+    ...composedBase(first, second, shape),
     layout: "shared",
     offsets,
     members: Uint32Array.from(viaFirst, (index) => first.members[index]!),

@@ -6,8 +6,9 @@ import { DEFAULT_PLAN_LIMITS, type PlanLimits, planError } from "./check-structu
 import { decodePlan, encodePlan, type PlanFile } from "./codec.js";
 import type { MergePlan } from "./plan.js";
 
-/** Keys, values and offsets of the largest plan that the limits allow, texts and headers included. */
-const largestFile = (limits: PlanLimits): number => 3 * 4 * limits.entries + 32 * limits.cells + 2 ** 28;
+/** Members, weights, given values and masks of the largest plan that the limits allow, texts and headers included. */
+const largestFile = (limits: PlanLimits): number =>
+  (4 * 4 + 1) * limits.entries + 32 * limits.cells + 2 ** 28;
 
 const fileFailure = (doing: string, path: string, cause: unknown): KvfoldError => {
   const reason = cause instanceof Error ? cause.message : String(cause);

@@ -3,23 +3,37 @@ import type { CacheView } from "../view.js";
 import { sharedPlan } from "./builder.js";
 import { checkPlan } from "./check.js";
 import { planError } from "./check-structure.js";
-import { type CompositePlan, PLAN_VERSION, type SharedPlan } from "./plan.js";
+import {
+  type CompositePlan,
+  type DenseValues,
+  type FitRequest,
+  PLAN_VERSION,
+  type SharedPlan,
+} from "./plan.js";
 import { mostKvHeads } from "./rows.js";
+import { fitOrNone, valuesOrNone } from "./values.js";
 
-export interface KeepPlanOptions {
+/** What every plan may carry besides its rows. */
+interface PlanExtras {
+  readonly pins?: Uint8Array | null;
+  /** Values to solve for (see `FitRequest`). */
+  readonly fit?: FitRequest | null;
+  /** Values that are given; a plan has at most one of `fit` and `values`. */
+  readonly values?: DenseValues | null;
+}
+
+export interface KeepPlanOptions extends PlanExtras {
   /**
    * `true` (default): cells keep their positions. `dense`: row j of M gets `last - (M - 1) + j`, at least 0, where
    * `last` is the position of the last cell of the cache: a recent window keeps its own positions, and decoding goes
    * on at last + 1. Keys stay as rotated as they are.
    */
   readonly positions?: "true" | "dense";
-  readonly pins?: Uint8Array | null;
 }
 
-export interface CompositePlanOptions {
+export interface CompositePlanOptions extends PlanExtras {
   /** As in `KeepPlanOptions`; heads keep different cells, so there are no true positions. */
   readonly positions?: "dense";
-  readonly pins?: Uint8Array | null;
 }
 
 /** Row j of M: last - (M - 1) + j, at least 0. [rows] */
@@ -57,7 +71,8 @@ export function keepPlan(
     // a cell out of range gets no position here: the builder names the mistake
     position: dense?.[row] ?? view.positions[cell] ?? 0,
   }));
-  return sharedPlan(view, rows, { pins: options.pins ?? null });
+  const { pins = null, fit = null, values = null } = options;
+  return sharedPlan(view, rows, { pins, fit, values });
 }
 
 /** Keeps every cell where it is. Executing it changes no byte. */
@@ -104,6 +119,8 @@ export function compositePlan(
     dropped: sum(view.counts) - sum(counts),
     bias: bias.some((value) => value !== 0) ? bias : null,
     pins: options.pins ?? null,
+    fit: fitOrNone(options.fit),
+    values: valuesOrNone(options.values),
   };
   checkPlan(plan, view);
   return plan;

@@ -13,6 +13,39 @@ export interface Weights {
   readonly data: Float32Array;
 }
 
+/**
+ * Asks the executor to solve the values of some rows, so that attention over the rows gives what attention over the
+ * cells gave, on a sample of queries: ridge regression per layer and KV head with the kept value as its prior.
+ * V' = V + argmin |A_free X - (O - A V)|^2 + lambda * mean-trace(A_free^T A_free) |X|^2. A head whose error on held-out
+ * queries does not fall keeps its values.
+ */
+export interface FitRequest {
+  readonly method: "ridge";
+  /** Relative to the mean diagonal of A^T A; positive, at most 1e3. */
+  readonly lambda: number;
+  /**
+   * 1 where the value of a row is solved for, 0 where it stays, and for heads that a layer lacks. At most a quarter of
+   * the fitting query rows of a head. [layers, kvHeads, rows]
+   */
+  readonly free: Uint8Array;
+  /** `QuerySample.hash` of the sample that the fit is made on. */
+  readonly queries: string;
+  /** Positions after the context over which queries are spread. */
+  readonly horizon: number;
+  /** Query rows used for each KV head. */
+  readonly maxRows: number;
+  /** Every n-th query row judges the fit and takes no part in it; at least 2. */
+  readonly holdout: number;
+}
+
+/** Values that were computed already: what a fit request becomes when it is materialised. */
+export interface DenseValues {
+  /** 1 where the value of a row is given here; 0 for heads that a layer lacks. [layers, kvHeads, rows] */
+  readonly given: Uint8Array;
+  /** Values of the given rows, in the order of `given`, Hadamard rotation undone. [given rows, valueDim] each */
+  readonly data: Float32Array;
+}
+
 /** What both layouts share. Rows are the new cells, cells are the old ones (in view order). */
 export interface PlanBase {
   readonly version: typeof PLAN_VERSION;
@@ -29,6 +62,10 @@ export interface PlanBase {
   readonly bias: Float32Array | null;
   /** Pin level of each old cell (`PIN_LEVEL`), null when nothing is pinned. [cells] */
   readonly pins: Uint8Array | null;
+  /** Values to solve for, or null. Rows with a free value count as merged for their value, not for their key. */
+  readonly fit: FitRequest | null;
+  /** Values that are given, or null. A plan has at most one of `fit` and `values`. */
+  readonly values: DenseValues | null;
 }
 
 /**

@@ -5,6 +5,7 @@ import { type MergePlan, PIN_LEVEL, type SharedPlan } from "./plan.js";
 import { commonPicture, densityLines, headsOfCells } from "./print-composite.js";
 import { type PictureRow, picture } from "./print-picture.js";
 import { paint, shorten, wrap, wrapWords } from "./print-text.js";
+import { valueFacts, valueLines } from "./print-values.js";
 
 export interface PrintPlanOptions {
   /** Text of each old cell; left out: cells are shown by their index. [cells] */
@@ -45,6 +46,8 @@ export function printPlan(plan: MergePlan, options: PrintPlanOptions = {}): stri
     plan.layout === "shared"
       ? sharedBody(plan, pieces, width, color)
       : compositeBody(plan, pieces, width, color);
+  const values = valueLines(plan).flatMap((line) => wrapWords(line, width));
+  if (values.length > 0) body.push(["", ...values]);
   return [...statistics(plan, width, color), "", ...body.flatMap((part) => shorten(part, lines))].join("\n");
 }
 
@@ -86,6 +89,8 @@ function statistics(plan: MergePlan, width: number, color: boolean): string[] {
     ["bias", biasFacts(plan.bias)],
     ["pins", pinFacts(plan.pins)],
   ];
+  const values = valueFacts(plan);
+  if (values !== null) facts.push(["values", values]);
   if (plan.layout === "shared")
     facts.push(["keys", `${plan.keyFrame} frame, ${plan.keyWeights.scope} weights`]);
   return [

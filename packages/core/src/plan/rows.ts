@@ -1,5 +1,6 @@
 /** What a row does with its cells, and what engines carry over to the folded cache. */
 import type { CacheShape } from "../shape.js";
+import type { RepeatAttention } from "../view.js";
 import type { CompositePlan, MergePlan, SharedPlan } from "./plan.js";
 import { weighsOne, weightBase } from "./weights.js";
 
@@ -12,8 +13,8 @@ export const memberOf = (plan: CompositePlan, layer: number, head: number, row: 
   plan.members[(layer * plan.kvHeads + head) * plan.rows + row]!;
 
 /**
- * The one cell that a row keeps, with weight 1 and in all layers and heads, or -1. Its value is copied; its key too,
- * unless the plan re-rotates it (see `isIdentityRow`).
+ * The one cell that a row keeps, with weight 1 and in all layers and heads, or -1. Its key is copied unless the plan
+ * re-rotates it, its value unless the plan solves for it or gives it (see `isIdentityRow`).
  */
 export function keptCell(plan: MergePlan, row: number): number {
   return plan.layout === "shared" ? keptByShared(plan, row) : keptByComposite(plan, row);
@@ -62,7 +63,17 @@ export function keyStaysPut(plan: MergePlan, row: number, cell: number, cache: K
 /** True when a row is the raw bytes of one cell, in all layers and heads. */
 export function isIdentityRow(plan: MergePlan, row: number, cache: KeyPositions): boolean {
   const cell = keptCell(plan, row);
-  return cell >= 0 && keyStaysPut(plan, row, cell, cache);
+  return cell >= 0 && valueStaysPut(plan, row) && keyStaysPut(plan, row, cell, cache);
+}
+
+/** 1 where the value of a row is solved for or given, null where no value is. [layers, kvHeads, rows] */
+export const ownValues = (plan: MergePlan): Uint8Array | null => plan.fit?.free ?? plan.values?.given ?? null;
+
+/** True when no layer and head solves for the value of a row, or is given it: the value is that of its members. */
+export function valueStaysPut(plan: MergePlan, row: number): boolean {
+  const own = ownValues(plan);
+  for (let i = row; own !== null && i < own.length; i += plan.rows) if (own[i] !== 0) return false;
+  return true;
 }
 
 /**
@@ -141,6 +152,48 @@ export function nextTokenLogProbs(plan: MergePlan, logProbs: Float32Array | null
     const cell = keptCell(plan, row);
     return cell < 0 ? Number.NaN : logProbs[cell]!;
   });
+}
+
+/**
+ * What a second reading attended to, after a fold: a row got as much as the cell of its head that got most. Members
+ * that do not weigh in its key do not count.
+ * @param repeat by layer [kvHeads, cells], or null
+ * @returns by layer [kvHeads, rows], or null
+ */
+export function nextRepeat(
+  plan: MergePlan,
+  shape: Pick<CacheShape, "layers">,
+  repeat: RepeatAttention | null,
+): RepeatAttention | null {
+  if (repeat === null) return null;
+  const kvHeads = mostKvHeads(shape);
+  const layers = shape.layers.map((layer, index) => {
+    const next = new Float32Array(layer.kvHeads * plan.rows);
+    for (let head = 0; head < layer.kvHeads; head++) {
+      const old = repeat.layers[index]!.subarray(head * plan.cells, (head + 1) * plan.cells);
+      for (let row = 0; row < plan.rows; row++) {
+        next[head * plan.rows + row] =
+          plan.layout === "composite"
+            ? old[memberOf(plan, index, head, row)]!
+            : mostOfMembers(
+                plan,
+                row,
+                weightBase(plan.keyWeights, plan.members.length, kvHeads, index, head),
+                old,
+              );
+      }
+    }
+    return next;
+  });
+  return { layers };
+}
+
+function mostOfMembers(plan: SharedPlan, row: number, base: number, old: Float32Array): number {
+  let most = 0;
+  for (let i = plan.offsets[row]!; i < plan.offsets[row + 1]!; i++) {
+    if (plan.keyWeights.data[base + i] !== 0) most = Math.max(most, old[plan.members[i]!]!);
+  }
+  return most;
 }
 
 /** Bias after a fold: a copy of the plan's, or null when all are zero. [rows] */

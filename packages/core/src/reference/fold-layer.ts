@@ -90,7 +90,7 @@ function gather(
 }
 
 /** The bytes of one head of one row. */
-function headOf(rows: Uint8Array, plane: Plane, row: number, head: number): Uint8Array {
+export function headOf(rows: Uint8Array, plane: Plane, row: number, head: number): Uint8Array {
   const start = row * plane.rowBytes + head * plane.headBytes;
   return rows.subarray(start, start + plane.headBytes);
 }

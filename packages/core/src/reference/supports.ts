@@ -65,6 +65,10 @@ export function checkTarget(target: MemoryTarget): void {
   if (supported !== true) throw new KvfoldError("KVFOLD_UNSUPPORTED", supported, { who: "reference" });
   if (!isCount(capacity)) throw wrong(`the capacity is ${capacity}`);
   if (positions.length !== shape.cells) throw wrong(`${positions.length} positions for ${shape.cells} cells`);
+  const { bias = null } = target;
+  if (bias !== null && (bias.length !== shape.cells || !bias.every(Number.isFinite))) {
+    throw wrong(`the bias is not ${shape.cells} finite numbers`);
+  }
   checkSlots("slots", target.slots, shape.cells, capacity);
   shape.layers.forEach((layer, index) => {
     const keys = capacity * layer.kvHeads * rowBytes(layer.keyType, layer.keyDim);

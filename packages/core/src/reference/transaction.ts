@@ -1,6 +1,6 @@
 /** Writes computed rows into a cache with an undo log, so that an interruption at any point can be taken back. */
 import { KvfoldError } from "../errors.js";
-import type { FoldTransaction, MemoryTarget } from "../executor.js";
+import type { FitOutcome, FoldTransaction, MemoryTarget } from "../executor.js";
 import type { FoldedLayer } from "./fold-layer.js";
 import { keyPlane, type Plane, readRow, valuePlane, writeRow } from "./planes.js";
 
@@ -29,6 +29,7 @@ export function createTransaction(
   target: MemoryTarget,
   destinations: Uint32Array,
   layers: readonly FoldedLayer[],
+  fits: readonly FitOutcome[] | null,
   fault: FoldFault,
 ): FoldTransaction {
   let state: State = "prepared";
@@ -40,6 +41,7 @@ export function createTransaction(
     throw new KvfoldError(code, `cannot ${what} a fold that is ${state}`, { who: "reference" });
   };
   return {
+    fits,
     async commit() {
       need(["prepared"], "commit");
       state = "committing";

@@ -9,6 +9,7 @@ import {
 } from "@kvfold/core";
 import type { EvalEngine } from "../engine.js";
 import { decodeSpeed } from "../measure.js";
+import { type FoldCosts, foldCosts } from "./fold-costs.js";
 import type { PasskeyCase } from "./passkey-cases.js";
 import { isRightAnswer } from "./passkey-score.js";
 
@@ -23,6 +24,12 @@ export interface PasskeyOptions {
   readonly runs: readonly PasskeyRun[];
   /** Each run reads the prompt itself and folds after every so many tokens. Default: one fold after the prompt. */
   readonly foldEvery?: number;
+  /** Captured while a prompt is read; default: what the strategies ask for. Not with `foldEvery`. */
+  readonly signals?: readonly SignalName[];
+  /** Measure how fast each cache decodes; default true. */
+  readonly speeds?: boolean;
+  /** Read the last prompt once more without signals, to see what capturing them costs; default false. */
+  readonly captureCost?: boolean;
   /** Handed to the strategies. Default 1. */
   readonly seed?: number;
   readonly signal?: AbortSignal;
@@ -33,26 +40,21 @@ export interface PasskeyOptions {
 export interface Answer {
   readonly text: string;
   readonly right: boolean;
-  /** Tokens per second right after the answer. */
+  /** Tokens per second right after the answer; NaN when it was not measured. */
   readonly tokensPerSecond: number;
 }
 
-export interface FoldedAnswer extends Answer {
+export interface FoldedAnswer extends Answer, FoldCosts {
   readonly cellsBefore: number;
   readonly cellsAfter: number;
-  readonly bytesFreed: number;
-  /** Looking at the cache and planning; the sum of all folds of the prompt. */
-  readonly planMs: number;
-  /** Checking and applying; the sum of all folds of the prompt. */
-  readonly foldMs: number;
-  /** What the fold had to say: that pins kept more cells than asked for. */
-  readonly note: string | null;
 }
 
 /** What one case gave. */
 export interface PasskeyTrial {
   readonly case: PasskeyCase;
   readonly prefillMs: number;
+  /** How much longer reading takes with the signals than without; null where that was not measured. */
+  readonly captureMs: number | null;
   readonly full: Answer;
   /** In the order of `runs`. */
   readonly folded: readonly FoldedAnswer[];
@@ -63,7 +65,8 @@ export type PasskeyEvent =
   | { readonly type: "case"; readonly trial: number; readonly trials: number; readonly depth: number }
   | { readonly type: "read"; readonly trial: number; readonly done: number; readonly total: number }
   | { readonly type: "fold"; readonly trial: number; readonly run: number; readonly report: FoldReport }
-  | { readonly type: "answer"; readonly trial: number; readonly run: number | null; readonly answer: Answer };
+  | { readonly type: "answer"; readonly trial: number; readonly run: null; readonly answer: Answer }
+  | { readonly type: "answer"; readonly trial: number; readonly run: number; readonly answer: FoldedAnswer };
 
 /**
  * Runs all cases. The question is read after the fold, so a strategy cannot know what will be asked. Wrong answers are
@@ -93,14 +96,12 @@ async function runCase<S>(
   trial: number,
 ): Promise<PasskeyTrial> {
   const { sequence } = engine;
+  const signals = signalsOf(options);
   await sequence.clear();
-  const { milliseconds } = await sequence.prefill(
-    one.prompt,
-    reading(options, signalsOf(options.runs), trial),
-  );
+  const { milliseconds } = await sequence.prefill(one.prompt, reading(options, signals, trial));
   const cellsBefore = sequence.cells;
   const snapshot = options.foldEvery === undefined ? await sequence.snapshot() : undefined;
-  const full = await answer(engine, one, options.signal);
+  const full = await answer(engine, options, one);
   options.onEvent?.({ type: "answer", trial, run: null, answer: full });
   const folded: FoldedAnswer[] = [];
   for (const [index, run] of options.runs.entries()) {
@@ -112,15 +113,31 @@ async function runCase<S>(
     for (const report of reports) options.onEvent?.({ type: "fold", trial, run: index, report });
     const cellsAfter = sequence.cells;
     const result = {
-      ...(await answer(engine, one, options.signal)),
-      ...costs(reports),
+      ...(await answer(engine, options, one)),
+      ...foldCosts(reports),
       cellsBefore,
       cellsAfter,
     };
     options.onEvent?.({ type: "answer", trial, run: index, answer: result });
     folded.push(result);
   }
-  return { case: one, prefillMs: milliseconds, full, folded };
+  // tokens are kept anyway
+  const captures = signals.some((name) => name !== "tokens");
+  const compares = captures && options.captureCost === true && trial === options.cases.length - 1;
+  const captureMs = compares ? milliseconds - (await readPlainly(engine, options, one, trial)) : null;
+  return { case: one, prefillMs: milliseconds, captureMs, full, folded };
+}
+
+/** Milliseconds to read a prompt without any signal. */
+async function readPlainly<S>(
+  { sequence }: EvalEngine<S>,
+  options: PasskeyOptions,
+  one: PasskeyCase,
+  trial: number,
+): Promise<number> {
+  throwIfAborted(options.signal, "passkey");
+  await sequence.clear();
+  return (await sequence.prefill(one.prompt, reading(options, [], trial))).milliseconds;
 }
 
 async function foldSnapshot<S>(
@@ -162,30 +179,20 @@ async function foldWhileReading<S>(
 
 async function answer<S>(
   { sequence }: EvalEngine<S>,
+  { signal, speeds = true }: PasskeyOptions,
   one: PasskeyCase,
-  signal: AbortSignal | undefined,
 ): Promise<Answer> {
   const cancel = signal === undefined ? {} : { signal };
   await sequence.prefill(one.question, cancel);
   const { text } = await sequence.generate({ maxTokens: one.answerTokens, ...cancel });
-  const tokensPerSecond = await decodeSpeed(sequence, one.question, signal);
+  const tokensPerSecond = speeds ? await decodeSpeed(sequence, one.question, signal) : Number.NaN;
   return { text, right: isRightAnswer(text, one.key), tokensPerSecond };
 }
 
-function costs(
-  reports: readonly FoldReport[],
-): Pick<FoldedAnswer, "planMs" | "foldMs" | "bytesFreed" | "note"> {
-  const sum = (of: (report: FoldReport) => number): number => reports.reduce((all, one) => all + of(one), 0);
-  return {
-    planMs: sum(({ timings }) => timings.view + timings.plan),
-    foldMs: sum(({ timings }) => timings.check + timings.apply),
-    bytesFreed: sum((report) => report.bytesFreed),
-    note: reports.at(-1)?.note ?? null,
-  };
-}
-
-function signalsOf(runs: readonly PasskeyRun[]): SignalName[] {
-  return [...new Set(runs.flatMap((run) => run.strategy.signals))];
+/** What the shared prefill captures; with `foldEvery` each run reads for itself. */
+function signalsOf({ runs, signals, foldEvery }: PasskeyOptions): readonly SignalName[] {
+  if (foldEvery !== undefined) return [];
+  return signals ?? [...new Set(runs.flatMap((run) => run.strategy.signals))];
 }
 
 function reading(options: PasskeyOptions, signals: readonly SignalName[], trial: number) {

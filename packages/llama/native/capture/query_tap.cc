@@ -1,9 +1,9 @@
 // See query_tap.h.
 #include "query_tap.h"
 
-#include <cstdio>
 #include <cstring>
 
+#include "failure.h"
 #include "ggml-backend.h"
 #include "ggml.h"
 
@@ -11,102 +11,117 @@ namespace kvfold {
 
 namespace {
 
-const ggml_tensor *root_of(const ggml_tensor *tensor) {
-  while (tensor->view_src != nullptr) tensor = tensor->view_src;
-  return tensor;
+size_t width_of(const QuerySource &source) { return static_cast<size_t>(source.heads) * source.head_dim; }
+
+[[noreturn]] void fail(const QuerySource &source, const std::string &what) {
+  throw Failure("KVFOLD_NATIVE", "queries of layer " + std::to_string(source.layer) + ": " + what,
+                "read the prompt without the signal queries");
 }
 
-// The layer whose cached keys an attention node reads, or -1. Without flash attention the keys lie below scale, mask
-// and cap nodes, all of which keep them at src[0]; eight steps are more than any graph of this version has.
-int cache_layer(const ggml_tensor *node) {
-  const ggml_tensor *below = node->op == GGML_OP_FLASH_ATTN_EXT ? node->src[1] : node->src[0];
-  for (int step = 0; below != nullptr && step < 8; step++) {
-    int layer = -1;
-    if (std::sscanf(root_of(below)->name, "cache_k_l%d", &layer) == 1) return layer;
-    below = below->src[0];
-  }
-  return -1;
-}
-
-float param(const ggml_tensor *node, int index) {
-  float value;
-  std::memcpy(&value, node->op_params + index, sizeof value);
-  return value;
+// Doubles its room, but never beyond a full sample.
+void grow(std::vector<uint16_t> &rows, size_t slots, size_t width, uint32_t most) {
+  if (rows.size() >= slots * width) return;
+  if (rows.capacity() < slots * width)
+    rows.reserve(std::max(slots, std::min<size_t>(2 * slots, most)) * width);
+  rows.resize(slots * width);
 }
 
 }  // namespace
 
-bool QueryTap::is_query(const ggml_tensor *node, int *layer) {
-  return node->op == GGML_OP_ROPE && std::sscanf(node->name, "Qcur-%d", layer) == 1;
+int QueryTap::find(const ggml_tensor *node) const {
+  for (size_t i = 0; i < sources_.size(); i++)
+    if (static_cast<int>(node->op) == sources_[i].op && sources_[i].node == node->name) return static_cast<int>(i);
+  return -1;
 }
 
-void QueryTap::observe(const ggml_tensor *node) {
-  const bool flash = node->op == GGML_OP_FLASH_ATTN_EXT;
-  if (!flash && node->op != GGML_OP_SOFT_MAX) return;
-  const int layer = cache_layer(node);
-  if (layer < 0) return;
-  AttentionFacts facts;
-  facts.scale = param(node, 0);
-  facts.max_bias = param(node, 1);
-  facts.sinks = node->src[flash ? 4 : 2] != nullptr;
-  if (flash) {
-    facts.soft_cap = param(node, 2);
-  } else if (node->src[0]->op == GGML_OP_SCALE || node->src[0]->op == GGML_OP_UNARY) {
-    facts.soft_cap = 1.0f;  // scale-tanh-scale before the softmax: present, its size does not matter to us
+bool QueryTap::begin(int32_t first_position, uint32_t tokens) {
+  Pending next(reservoir_);
+  next.first_position = first_position;
+  next.tokens = tokens;
+  for (uint32_t column = 0; column < tokens; column++) {
+    const uint32_t slot = next.reservoir.offer(first_position + static_cast<int32_t>(column));
+    if (slot != QueryReservoir::kSkip) next.picks.push_back({column, slot});
   }
-  attention_[layer] = facts;
+  next.seen.assign(sources_.size(), 0);
+  next.rows.resize(sources_.size());
+  pending_.emplace(std::move(next));
+  return !pending_->picks.empty();
 }
 
-bool QueryTap::fail(const std::string &what) {
-  if (problem_.empty()) problem_ = what;
-  return false;
-}
-
-bool QueryTap::take(const ggml_tensor *node, int layer) {
-  const int64_t head_dim = node->ne[0], heads = node->ne[1], tokens = node->ne[2];
+// Columns must be the tokens that were announced, in their order; a rotated node says at which positions they stand.
+void QueryTap::check_form(const ggml_tensor *node, const QuerySource &source, uint32_t seen) const {
+  const size_t width = width_of(source);
+  const auto elements = static_cast<size_t>(ggml_nelements(node));
+  if (node->type != GGML_TYPE_F32 || !ggml_is_contiguous(node) || elements % width != 0)
+    fail(source, "the node is not whole rows of contiguous f32");
+  const size_t tokens = elements / width;
+  if (tokens > pending_->tokens - seen) fail(source, "more columns than tokens");
   const ggml_tensor *where = node->src[1];
-  if (node->type != GGML_TYPE_F32 || !ggml_is_contiguous(node) || node->ne[3] != 1)
-    return fail("the query node is not a contiguous f32 [head_dim, heads, tokens]");
-  if (where == nullptr || where->type != GGML_TYPE_I32 || ggml_nelements(where) != tokens)
-    return fail("the query node has no one position a token");
+  if (node->op != GGML_OP_ROPE || where == nullptr || where->type != GGML_TYPE_I32) return;
+  std::vector<int32_t> positions(static_cast<size_t>(ggml_nelements(where)));
+  ggml_backend_tensor_get(where, positions.data(), 0, positions.size() * sizeof(int32_t));
+  const int32_t first = pending_->first_position + static_cast<int32_t>(seen);
+  for (size_t i = 0; i < tokens; i++)
+    if (positions.size() != tokens || positions[i] != first + static_cast<int32_t>(i))
+      fail(source, "columns stand at other positions than the tokens");
+}
 
-  if (first_layer_ < 0) first_layer_ = layer;
-  if (layer == first_layer_) {
-    ubatch_positions_.resize(static_cast<size_t>(tokens));
-    ggml_backend_tensor_get(where, ubatch_positions_.data(), 0, ubatch_positions_.size() * sizeof(int32_t));
-    picks_.clear();
-    for (int64_t column = 0; column < tokens; column++) {
-      const uint32_t slot = reservoir_.offer(ubatch_positions_[column]);
-      if (slot != QueryReservoir::kSkip) picks_.emplace_back(static_cast<uint32_t>(column), slot);
-    }
-  }
-
-  const size_t width = static_cast<size_t>(head_dim) * static_cast<size_t>(heads);
-  QueryLayer &kept = layers_[layer];
-  kept.heads = static_cast<uint32_t>(heads);
-  kept.head_dim = static_cast<uint32_t>(head_dim);
-  if (kept.rows.size() < reservoir_.positions().size() * width) kept.rows.resize(reservoir_.positions().size() * width);
-  if (picks_.empty()) return true;
-
-  const float *source = nullptr;
-  if (ggml_backend_buffer_is_host(node->buffer)) {
-    source = static_cast<const float *>(node->data);
-  } else {
-    columns_.resize(width * static_cast<size_t>(tokens));
-    ggml_backend_tensor_get(node, columns_.data(), 0, columns_.size() * sizeof(float));
-    source = columns_.data();
-  }
-  for (const auto &[column, slot] : picks_) {
-    if (column >= static_cast<uint64_t>(tokens)) return fail("layers of one ubatch differ in tokens");
-    ggml_fp32_to_fp16_row(source + column * width, reinterpret_cast<ggml_fp16_t *>(&kept.rows[slot * width]),
+void QueryTap::take(const ggml_tensor *node) {
+  const int index = find(node);
+  if (index < 0 || !pending_) return;
+  const QuerySource &source = sources_[static_cast<size_t>(index)];
+  const size_t width = width_of(source);
+  uint32_t &seen = pending_->seen[static_cast<size_t>(index)];
+  check_form(node, source, seen);
+  const auto columns = static_cast<uint32_t>(static_cast<size_t>(ggml_nelements(node)) / width);
+  auto &rows = pending_->rows[static_cast<size_t>(index)];
+  rows.resize(pending_->picks.size() * width);
+  std::vector<float> row(width);
+  for (size_t pick = 0; pick < pending_->picks.size(); pick++) {
+    const uint32_t column = pending_->picks[pick].column;
+    if (column < seen || column >= seen + columns) continue;
+    ggml_backend_tensor_get(node, row.data(), (column - seen) * width * sizeof(float), width * sizeof(float));
+    ggml_fp32_to_fp16_row(row.data(), reinterpret_cast<ggml_fp16_t *>(&rows[pick * width]),
                           static_cast<int64_t>(width));
   }
-  return true;
+  seen += columns;
 }
 
-uint64_t QueryTap::bytes_needed(uint64_t positions, uint64_t layers, uint64_t heads, uint64_t head_dim) {
-  const unsigned __int128 bytes = static_cast<unsigned __int128>(positions) * layers * heads * head_dim * 2;
-  return bytes > UINT64_MAX ? UINT64_MAX : static_cast<uint64_t>(bytes);
+void QueryTap::commit() {
+  if (!pending_) return;
+  const bool picked = !pending_->picks.empty();
+  for (size_t i = 0; i < sources_.size() && picked; i++)
+    if (pending_->seen[i] != pending_->tokens) fail(sources_[i], "the evaluation did not show all of them");
+  const size_t slots = pending_->reservoir.entries().size();
+  for (size_t i = 0; i < sources_.size() && picked; i++)
+    grow(rows_[i], slots, width_of(sources_[i]), reservoir_.capacity());
+  // in the order of the batch: a slot that was taken twice keeps the later one
+  for (size_t i = 0; i < sources_.size() && picked; i++) {
+    const size_t width = width_of(sources_[i]);
+    for (size_t pick = 0; pick < pending_->picks.size(); pick++)
+      std::memcpy(&rows_[i][pending_->picks[pick].slot * width], &pending_->rows[i][pick * width], width * 2);
+  }
+  reservoir_ = std::move(pending_->reservoir);
+  pending_.reset();
+}
+
+void QueryTap::take_back(uint64_t tokens) {
+  pending_.reset();
+  const std::vector<uint32_t> kept = reservoir_.take_back(tokens);
+  for (size_t i = 0; i < sources_.size(); i++) {
+    const size_t width = width_of(sources_[i]);
+    for (size_t slot = 0; slot < kept.size(); slot++)
+      if (kept[slot] != slot) std::memcpy(&rows_[i][slot * width], &rows_[i][kept[slot] * width], width * 2);
+    rows_[i].resize(kept.size() * width);
+  }
+}
+
+uint64_t QueryTap::bytes_needed(const std::vector<QuerySource> &sources, uint64_t max_positions) {
+  // the sizes of heads come from tensors that exist, so their product fits; positions come from the caller
+  uint64_t width = 0;
+  for (const QuerySource &source : sources) width += width_of(source) * sizeof(uint16_t);
+  if (width != 0 && max_positions > UINT64_MAX / width) return UINT64_MAX;
+  return width * max_positions;
 }
 
 }  // namespace kvfold

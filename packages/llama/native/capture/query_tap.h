@@ -1,8 +1,9 @@
-// Captures a bounded sample of the rotated queries of every layer while a prompt is read.
+// Captures a bounded sample of the queries of every layer while tokens are read.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,55 +14,68 @@ struct ggml_tensor;
 
 namespace kvfold {
 
-// What the attention node of a layer does besides softmax(scale * q.k) v; anything else forbids fitting values.
-struct AttentionFacts {
-  float scale = 0.0f;      // multiplies q.k
-  float soft_cap = 0.0f;   // 0 = none
-  float max_bias = 0.0f;   // ALiBi, 0 = none
-  bool sinks = false;      // a learned sink logit in the denominator
-};
-
-struct QueryLayer {
+// Where the queries of a layer are found in the graph: the last named node before the attention (graph_probe.h).
+struct QuerySource {
+  int layer = 0;  // in the model
+  std::string node;
+  int op = 0;
   uint32_t heads = 0;
   uint32_t head_dim = 0;
-  std::vector<uint16_t> rows;  // f16 bits [slots, heads, head_dim]
 };
 
-// One tap listens to one sequence during its prefill. Driven by the evaluation callback: `wants` in the ask call,
-// `take` when the node is computed. Queries are those after RoPE, before any Hadamard rotation of a quantised cache.
+// One tap listens to one sequence. Around each evaluation:
+//
+//     begin -> [ wants, take ] for every node -> commit      or nothing: the next begin forgets what was taken
+//
+// so that the tokens of a failed batch leave no trace. Queries are taken as attention gets them, but before the
+// Hadamard rotation of a quantised cache.
 class QueryTap {
  public:
-  QueryTap(uint32_t max_positions, uint32_t stride, uint64_t seed) : reservoir_(max_positions, stride, seed) {}
+  QueryTap(std::vector<QuerySource> sources, uint32_t max_positions, uint32_t stride, uint64_t seed)
+      : sources_(std::move(sources)), rows_(sources_.size()), reservoir_(max_positions, stride, seed) {}
 
-  // True for the RoPE node of the queries of a layer. The name alone is shared by projection and reshape.
-  static bool is_query(const ggml_tensor *node, int *layer);
+  // Announces tokens at consecutive positions. False if none of them is to be sampled: then nothing need be taken.
+  bool begin(int32_t first_position, uint32_t tokens);
+  // True for the query node of a layer that is sampled.
+  bool wants(const ggml_tensor *node) const { return find(node) >= 0; }
+  // Copies the sampled columns of a computed node. @throws Failure when it has an unexpected form
+  void take(const ggml_tensor *node);
+  // The announced tokens were evaluated. @throws Failure when a layer was not seen whole
+  void commit();
+  // The last tokens are gone.
+  void take_back(uint64_t tokens);
 
-  // Notes what the attention node says; call for every node that is asked about.
-  void observe(const ggml_tensor *node);
+  // What a full sample occupies; UINT64_MAX if more than that.
+  static uint64_t bytes_needed(const std::vector<QuerySource> &sources, uint64_t max_positions);
 
-  // Copies the sampled columns of a computed query node. False if the node has an unexpected form (see `problem`).
-  bool take(const ggml_tensor *node, int layer);
-
-  // Bytes that the sample may occupy when full.
-  static uint64_t bytes_needed(uint64_t positions, uint64_t layers, uint64_t heads, uint64_t head_dim);
-
-  const std::vector<int32_t> &positions() const { return reservoir_.positions(); }
-  const std::map<int, QueryLayer> &layers() const { return layers_; }
-  const std::map<int, AttentionFacts> &attention() const { return attention_; }
-  const std::string &problem() const { return problem_; }
+  const std::vector<QuerySource> &sources() const { return sources_; }
+  const QueryReservoir &reservoir() const { return reservoir_; }
+  // f16 bits. [slots, heads, head_dim]
+  const std::vector<uint16_t> &rows(size_t source) const { return rows_[source]; }
 
  private:
-  bool fail(const std::string &what);
+  struct Pick {
+    uint32_t column;  // in the batch
+    uint32_t slot;
+  };
+  // What the evaluation in progress has brought so far.
+  struct Pending {
+    explicit Pending(const QueryReservoir &before) : reservoir(before) {}
+    QueryReservoir reservoir;
+    int32_t first_position = 0;
+    uint32_t tokens = 0;
+    std::vector<Pick> picks;
+    std::vector<uint32_t> seen;               // columns so far, of each source
+    std::vector<std::vector<uint16_t>> rows;  // [picks, heads, head_dim] of each source
+  };
 
+  int find(const ggml_tensor *node) const;
+  void check_form(const ggml_tensor *node, const QuerySource &source, uint32_t seen) const;
+
+  std::vector<QuerySource> sources_;
+  std::vector<std::vector<uint16_t>> rows_;
   QueryReservoir reservoir_;
-  std::map<int, QueryLayer> layers_;
-  std::map<int, AttentionFacts> attention_;
-  // columns of the running ubatch that go to a slot, drawn once at its first layer
-  std::vector<std::pair<uint32_t, uint32_t>> picks_;
-  std::vector<int32_t> ubatch_positions_;
-  int first_layer_ = -1;
-  std::vector<float> columns_;
-  std::string problem_;
+  std::optional<Pending> pending_;
 };
 
 }  // namespace kvfold

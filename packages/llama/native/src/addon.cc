@@ -14,6 +14,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   register_cells(env, exports);
   register_memory(env, exports);
   register_state(env, exports);
+  register_queries(env, exports);
   return exports;
 }
 

@@ -86,7 +86,7 @@ const CacheInfo &ContextHandle::foldable_cache() const {
   return cache_;
 }
 
-void ContextHandle::update_callback() { attach(bias_->any()); }
+void ContextHandle::update_callback() { attach(bias_->any() || tap_ != nullptr); }
 
 // The scheduler takes a callback at once; the parameters are what it is given again with every new graph.
 void ContextHandle::attach(bool attached) {
@@ -97,17 +97,22 @@ void ContextHandle::attach(bool attached) {
   if (scheduler != nullptr) ggml_backend_sched_set_eval_callback(scheduler, params.cb_eval, params.cb_eval_user_data);
 }
 
-// Never asks for a node, so nothing is computed apart. No exception may pass through llama.cpp.
+// Asks only for the nodes that a tap wants: what is asked for is computed apart. No exception may pass through llama.cpp,
+// and a node that was asked for must be answered with true, or the evaluation ends there.
 bool ContextHandle::on_node(ggml_tensor *node, bool ask, void *data) {
   auto *self = static_cast<ContextHandle *>(data);
-  if (!ask) return true;
   try {
+    if (!ask) {
+      if (self->tap_ != nullptr) self->tap_->take(node);
+      return true;
+    }
     if (self->probe_ != nullptr) self->probe_->see(node);
     if (self->bias_ != nullptr && self->bias_->any()) self->bias_->see(node, self->cache_.key_roots);
+    return self->tap_ != nullptr && self->tap_->wants(node);
   } catch (const std::exception &error) {
     self->callback_problem_ = error.what();
   }
-  return false;
+  return !ask;
 }
 
 std::string ContextHandle::take_callback_problem() {
@@ -184,6 +189,7 @@ Napi::Object layer_object(Napi::Env env, const CacheLayer &layer) {
   number("scale", facts.scale);
   number("softCap", facts.soft_cap);
   object.Set("sinks", facts.sinks);
+  number("queryScale", facts.query_node.empty() ? 0.0 : facts.scale * facts.query_scale);
   object.Set("rope", facts.rotated ? Napi::Value(rope_object(env, facts.rope)) : env.Null());
   return object;
 }
@@ -204,7 +210,7 @@ Napi::Value describe_context(const Napi::CallbackInfo &info) {
   object.Set("windowedPart", cache.windowed_part);
   object.Set("valuesTransposed", cache.values_transposed);
   Napi::Array layers = Napi::Array::New(env, cache.layers.size());
-  for (size_t i = 0; i < cache.layers.size(); i++) layers.Set(static_cast<uint32_t>(i), layer_object(env, cache.layers[i]));
+  for (uint32_t i = 0; i < cache.layers.size(); i++) layers.Set(i, layer_object(env, cache.layers[i]));
   object.Set("layers", layers);
   return object;
 }

@@ -9,6 +9,7 @@
 #include "bias.h"
 #include "cache.h"
 #include "model.h"
+#include "query_tap.h"
 
 namespace kvfold {
 
@@ -46,8 +47,14 @@ class ContextHandle {
   const CacheInfo &foldable_cache() const;
   CellBias &bias() { return *bias_; }
 
-  // Attaches the evaluation callback while some bias is not 0, and only then: on a GPU it costs a synchronisation.
+  // Attaches the evaluation callback while some bias is not 0 or a tap listens, and only then: on a GPU it costs a
+  // synchronisation.
   void update_callback();
+  // The tap that listens to the evaluations to come, or null. Not owned.
+  void listen(QueryTap *tap) {
+    tap_ = tap;
+    update_callback();
+  }
   // Empty, or why the callback could not do its work since the last call.
   std::string take_callback_problem();
 
@@ -66,6 +73,7 @@ class ContextHandle {
   CacheInfo cache_;
   std::unique_ptr<CellBias> bias_;
   GraphProbe *probe_ = nullptr;
+  QueryTap *tap_ = nullptr;
   std::string callback_problem_;
   std::atomic<bool> busy_{false};
   std::atomic<bool> stopped_{false};  // an assertion of llama.cpp was turned into an error
@@ -78,6 +86,7 @@ struct Tag<ContextHandle> {
 };
 
 // The right to touch a context, until destroyed. @throws KVFOLD_DISPOSED, KVFOLD_CACHE_BUSY
+// A job takes the only reference with it, so that the right ends on the thread that did the work.
 class Exclusive {
  public:
   explicit Exclusive(std::shared_ptr<ContextHandle> handle, bool to_free = false) : handle_(std::move(handle)) {
@@ -114,5 +123,6 @@ void register_decode(Napi::Env env, Napi::Object exports);
 void register_cells(Napi::Env env, Napi::Object exports);
 void register_memory(Napi::Env env, Napi::Object exports);
 void register_state(Napi::Env env, Napi::Object exports);
+void register_queries(Napi::Env env, Napi::Object exports);
 
 }  // namespace kvfold

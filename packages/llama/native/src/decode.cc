@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "context.h"
 #include "log_sink.h"
+#include "queries.h"
 
 namespace kvfold {
 
@@ -19,6 +21,7 @@ struct DecodeJob {
   Wanted wanted = kLast;
   bool log_probs = false;
   std::vector<float> previous;  // logits before the first token, or empty
+  std::shared_ptr<QueriesHandle> queries;  // samples the queries of these tokens, or null
 };
 
 struct Decoded {
@@ -57,10 +60,11 @@ int32_t run_batch(ContextHandle &context, DecodeJob &job) {
 }
 
 // Tokens of a batch that failed half way are taken out again.
-[[noreturn]] void fail_decode(ContextHandle &context, const DecodeJob &job, int32_t result) {
+[[noreturn]] void fail_decode(ContextHandle &context, const DecodeJob &job, int32_t result,
+                              const std::string &problem = "") {
   if (!llama_memory_seq_rm(context.memory(), job.sequence, job.start, -1))
     llama_memory_seq_rm(context.memory(), job.sequence, -1, -1);
-  const std::string why = take_log_problems();
+  const std::string why = take_log_problems() + problem;
   if (result == 2) throw Failure("KVFOLD_ABORTED", "cancelled while decoding");
   if (result == 1)
     throw Failure("KVFOLD_CACHE_FULL", "no free cells for " + std::to_string(job.tokens.size()) + " tokens",
@@ -69,13 +73,25 @@ int32_t run_batch(ContextHandle &context, DecodeJob &job) {
                 "positions must go on at the largest position of the sequence + 1");
 }
 
+void commit_queries(ContextHandle &context, const DecodeJob &job, Listening &listening) {
+  try {
+    listening.commit();
+  } catch (const std::exception &error) {
+    fail_decode(context, job, -1, error.what());
+  }
+}
+
 Decoded decode_now(ContextHandle &context, DecodeJob &job) {
   take_log_problems();
   context.take_callback_problem();
+  std::optional<Listening> listening;
+  if (job.queries != nullptr)
+    listening.emplace(context, *job.queries, job.start, static_cast<uint32_t>(job.tokens.size()));
   const int32_t result = run_batch(context, job);
   if (result != 0) fail_decode(context, job, result);
   const std::string problem = context.take_callback_problem();
-  if (!problem.empty()) fail_decode(context, job, -1);
+  if (!problem.empty()) fail_decode(context, job, -1, problem);
+  if (listening) commit_queries(context, job, *listening);
 
   const auto vocabulary = static_cast<size_t>(llama_vocab_n_tokens(context.vocab()));
   const size_t count = job.tokens.size();
@@ -100,10 +116,11 @@ DecodeJob job_arg(const Exclusive &context, const Napi::Value &value) {
   const Napi::Object given = value.As<Napi::Object>();
   DecodeJob job;
   job.sequence = sequence_arg(context, given.Get("sequence"));
-  job.start = static_cast<llama_pos>(integer_arg(given.Get("start"), "start", 0, std::numeric_limits<int32_t>::max() - (1 << 16)));
+  job.start = static_cast<llama_pos>(integer_arg(given.Get("start"), "start", 0, INT32_MAX - (1 << 16)));
   job.tokens = array_arg<int32_t>(given.Get("tokens"), "tokens");
   job.wanted = static_cast<Wanted>(integer_arg(given.Get("logits"), "logits", kNone, kAll));
   job.log_probs = given.Get("logProbs").ToBoolean();
+  if (given.Get("queries").IsExternal()) job.queries = unwrap<QueriesHandle>(given.Get("queries"));
   const int32_t vocabulary = llama_vocab_n_tokens(context->vocab());
   if (given.Get("previous").IsTypedArray()) job.previous = array_arg<float>(given.Get("previous"), "previous");
   if (!job.previous.empty() && job.previous.size() != static_cast<size_t>(vocabulary))
@@ -117,15 +134,16 @@ DecodeJob job_arg(const Exclusive &context, const Napi::Value &value) {
   return job;
 }
 
-// decode(context, {sequence, start, tokens, logits, logProbs, previous}): promise of {logits, logProbs, attentionLength}.
+// decode(context, {sequence, start, tokens, logits, logProbs, previous, queries}):
+// promise of {logits, logProbs, attentionLength}.
 Napi::Value decode(const Napi::CallbackInfo &info) {
-  const auto context = context_arg(info[0]);
+  auto context = context_arg(info[0]);
   if ((*context)->memory() == nullptr)
     throw Failure("KVFOLD_MODEL_UNSUPPORTED", "the model is no decoder with a cache", "use a text generation model");
   auto job = std::make_shared<DecodeJob>(job_arg(*context, info[1]));
   (*context)->cancel = false;
   return Job<Decoded>::start(
-      info.Env(), [context, job]() { return decode_now(**context, *job); },
+      info.Env(), [context = std::move(context), job]() { return decode_now(**context, *job); },
       [](Napi::Env env, Decoded &decoded) -> Napi::Value {
         Napi::Object object = Napi::Object::New(env);
         object.Set("logits", decoded.logits.empty() ? env.Null() : to_array<float>(env, decoded.logits));

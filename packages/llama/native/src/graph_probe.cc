@@ -157,7 +157,8 @@ void GraphProbe::see_value_store(const ggml_tensor *node, int layer) {
 void GraphProbe::see_attention(const ggml_tensor *node) {
   const ggml_tensor *keys = cached_keys_below(node);
   if (keys == nullptr) return;
-  LayerFacts &facts = layers_[layer_named(root_of(keys), "cache_k_l")];
+  const int layer = layer_named(root_of(keys), "cache_k_l");
+  LayerFacts &facts = layers_[layer];
   const bool flash = node->op == GGML_OP_FLASH_ATTN_EXT;
   facts.attended = true;
   facts.scale = float_param(node, 0);
@@ -169,6 +170,7 @@ void GraphProbe::see_attention(const ggml_tensor *node) {
     facts.kv_heads = node->src[1]->ne[2];
     facts.query_heads = node->src[0]->ne[2];
     facts.value_dim = node->src[2]->ne[0];
+    see_queries(node->src[0], layer);
     return;
   }
   const ggml_tensor *product = node->src[0];
@@ -181,6 +183,34 @@ void GraphProbe::see_attention(const ggml_tensor *node) {
   facts.key_dim = product->src[0]->ne[0];
   facts.kv_heads = product->src[0]->ne[2];
   facts.query_heads = product->src[1]->ne[2];
+  // anything between product and softmax changes the scores in a way that the scale of the softmax does not tell
+  if (product == node->src[0]) see_queries(product->src[1], layer);
+}
+
+// From the attention back to the first node with a name of its own, `<what>-<layer>`: that one can be found again in
+// every later graph. Moves, the Hadamard matrix and plain scales may lie between.
+void GraphProbe::see_queries(const ggml_tensor *below, int layer) {
+  LayerFacts &facts = layers_[layer];
+  const std::string ending = "-" + std::to_string(layer);
+  facts.query_node.clear();
+  facts.query_scale = 1;
+  for (int step = 0; below != nullptr && step < kSteps; step++) {
+    const std::string name = below->name;
+    if (name.size() > ending.size() && name.compare(name.size() - ending.size(), ending.size(), ending) == 0) {
+      facts.query_node = name;
+      facts.query_op = static_cast<int>(below->op);
+      return;
+    }
+    if (is_hadamard(below, "attn_inp_k_rot")) {
+      below = below->src[1];
+      continue;
+    }
+    if (below->op == GGML_OP_SCALE && float_param(below, 1) == 0.0f)
+      facts.query_scale *= float_param(below, 0);
+    else if (!only_moves(below))
+      return;
+    below = below->src[0];
+  }
 }
 
 // Without flash attention: values [cells, channels, heads] times weights.

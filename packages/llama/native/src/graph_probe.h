@@ -30,6 +30,11 @@ struct LayerFacts {
   bool attended = false;               // the attention node was seen
   float scale = 0, soft_cap = 0, max_bias = 0;
   bool sinks = false;
+  // The last named node that queries pass before the attention, or "" if what follows it is not understood; and what
+  // the scale nodes after it multiply.
+  std::string query_node;
+  int query_op = 0;
+  float query_scale = 1;
   std::string problem;                 // why this layer cannot be folded, or empty
 };
 
@@ -43,6 +48,7 @@ class GraphProbe {
   void see_key_store(const ggml_tensor *node, int layer);
   void see_value_store(const ggml_tensor *node, int layer);
   void see_attention(const ggml_tensor *node);
+  void see_queries(const ggml_tensor *below, int layer);
   void see_value_product(const ggml_tensor *node, int layer);
 
   std::map<int, LayerFacts> layers_;

@@ -1,6 +1,7 @@
 /** A context: the memory for sequences, made from a model. */
 import type { LlamaAddon, ModelHandle, RawModel } from "../native/addon.js";
 import { failure, wrongArgument } from "../native/errors.js";
+import { dropQueries } from "../sequence/queries.js";
 import { createSequence, type LlamaSequence } from "../sequence/sequence.js";
 import { createGate } from "./gate.js";
 import { type ContextOptions, contextOptions } from "./options.js";
@@ -54,6 +55,7 @@ export async function createContext<Model>(
     sequenceCount: checked.sequences,
     layout,
     tokenText: source.raw.hasVocabulary ? (token) => addon.tokenText(source.handle, token) : null,
+    tokensOf: source.raw.hasVocabulary ? (text) => addon.tokenize(source.handle, text, false, false) : null,
     textOf: (tokens) => addon.detokenize(source.handle, Int32Array.from(tokens)),
     sequences: new Map(),
     ...lazyNative({ addon, handle, raw, layout }, checked.threads),
@@ -85,7 +87,10 @@ function contextObject<Model>(state: ContextState, source: ContextSource<Model>)
       if (state.disposed) return;
       state.disposed = true;
       addon.cancel(state.handle);
-      await state.gate.run(() => addon.freeContext(state.handle));
+      await state.gate.run(() => {
+        for (const sequence of state.sequences.values()) dropQueries(sequence);
+        addon.freeContext(state.handle);
+      });
     },
   };
 }

@@ -23,6 +23,8 @@ export interface ContextState {
   /** null: the cache cannot be folded. */
   readonly layout: CacheLayout | null;
   readonly tokenText: ((token: number) => string) | null;
+  /** Tokens of a text without anything put before it, or null without a vocabulary. */
+  readonly tokensOf: ((text: string) => Int32Array) | null;
   readonly textOf: (tokens: readonly number[]) => string;
   readonly sequences: Map<number, SequenceState>;
   /** Made on first use, so that a model runs without the native executor. */

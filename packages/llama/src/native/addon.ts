@@ -10,6 +10,7 @@ export interface Handle<Kind extends string> {
 export type ModelHandle = Handle<"model">;
 export type ContextHandle = Handle<"context">;
 export type CancelFlag = Handle<"flag">;
+export type QueriesHandle = Handle<"queries">;
 
 export interface RawModel {
   readonly architecture: string;
@@ -74,6 +75,8 @@ export interface RawLayer {
   readonly scale: number;
   readonly softCap: number;
   readonly sinks: boolean;
+  /** What multiplies q . k before the softmax; 0 where the graph does not show the queries. */
+  readonly queryScale: number;
   readonly rope: RawRope | null;
 }
 
@@ -112,6 +115,26 @@ export interface RawDecode {
   readonly logProbs: boolean;
   /** Logits before the first token, if known. */
   readonly previous: Float32Array | null;
+  /** Samples the queries of these tokens. */
+  readonly queries?: QueriesHandle | null;
+}
+
+export interface RawQueryOptions {
+  readonly maxPositions: number;
+  /** A full sample that needs more is refused. */
+  readonly maxBytes: number;
+  /** One token in so many is a candidate. */
+  readonly stride: number;
+  readonly seed: number;
+  /** Indices into the layers of the cache. */
+  readonly layers: Uint32Array;
+}
+
+export interface RawQueries {
+  /** In an order in which every beginning is a uniform sample. [samples] */
+  readonly positions: Int32Array;
+  /** As asked for; rows are f16 bits [samples, heads, keyDim]. */
+  readonly layers: readonly { readonly rows: Uint16Array; readonly heads: number }[];
 }
 
 export interface RawDecoded {
@@ -161,4 +184,12 @@ export interface LlamaAddon {
   /** Drops the cells at positions `from <= p < to`; -1: open. @returns false where llama.cpp cannot */
   removeRange(context: ContextHandle, sequence: number, from: number, to: number): boolean;
   largestPosition(context: ContextHandle, sequence: number): number;
+  startQueries(context: ContextHandle, options: RawQueryOptions): QueriesHandle;
+  takeQueries(queries: QueriesHandle): RawQueries;
+  /** Bytes that the sample occupies now. */
+  queryBytes(queries: QueriesHandle): number;
+  copyQueries(queries: QueriesHandle): QueriesHandle;
+  /** The last tokens are gone. */
+  takeBackQueries(queries: QueriesHandle, tokens: number): void;
+  freeQueries(queries: QueriesHandle): void;
 }

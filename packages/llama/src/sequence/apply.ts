@@ -9,15 +9,18 @@
 import {
   type ApplyReport,
   type CacheLease,
+  checkFitSample,
   checkPlan,
   type FoldTransaction,
   KvfoldError,
   type MergePlan,
   throwIfAborted,
 } from "@kvfold/core";
-import type { NativeTarget } from "@kvfold/native";
+import type { NativePrepareOptions, NativeTarget } from "@kvfold/native";
 import { failure, WHO } from "../native/errors.js";
-import { heldBy } from "./lease.js";
+import { outputsFor } from "./attend.js";
+import { type Held, heldBy } from "./lease.js";
+import { querySample } from "./queries.js";
 import { foldedRecords } from "./sidecar.js";
 import { refreshBias, viewSlots } from "./slots.js";
 import { needUsable, type SequenceState } from "./state.js";
@@ -48,7 +51,7 @@ export async function applyPlan(
   throwIfAborted(signal, WHO);
   state.folding = true;
   try {
-    return await state.context.gate.run(() => foldNow(state, held.target, plan, signal));
+    return await state.context.gate.run(() => foldNow(state, held, plan, signal));
   } finally {
     state.folding = false;
   }
@@ -56,7 +59,7 @@ export async function applyPlan(
 
 async function foldNow(
   state: SequenceState,
-  leased: NativeTarget,
+  { target: leased, outputs }: Held,
   plan: MergePlan,
   signal: AbortSignal | undefined,
 ): Promise<ApplyReport> {
@@ -66,22 +69,29 @@ async function foldNow(
   const executor = faults.executor ?? context.executor();
   const supported = executor.supports(leased.shape);
   if (supported !== true) throw failure("KVFOLD_UNSUPPORTED", supported);
+  const queries = plan.fit === null ? null : querySample(state);
+  checkFitSample(plan, leased.shape, queries);
   const target = { ...leased, slots: viewSlots(state) };
   const destinations = addon.lowestCells(handle, state.id, plan.rows);
   if (destinations.length < plan.rows) {
     throw failure("KVFOLD_CACHE_FULL", `only ${destinations.length} cells are free for ${plan.rows} rows`);
   }
-  const transaction = await executor.prepare(target, plan, {
+  const known = plan.fit && queries && outputsFor(outputs, plan.fit, target, queries);
+  const options: NativePrepareOptions = {
     destinations,
+    queries,
+    outputs: known,
     ...(signal === undefined ? {} : { signal }),
-  });
+  };
+  const transaction = await executor.prepare(target, plan, options);
+  const { fits } = transaction;
   try {
     await commit(state, transaction, plan, target, destinations);
   } finally {
     transaction.dispose();
   }
   const freed = (plan.cells - plan.rows) * context.layout!.cellBytes;
-  return { bytesFreed: freed };
+  return { bytesFreed: freed, fits };
 }
 
 async function commit(

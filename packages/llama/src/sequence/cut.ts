@@ -1,5 +1,6 @@
 /** Clearing a sequence, and going back to an earlier position. */
 import { failure, wrongArgument } from "../native/errors.js";
+import { takeBackQueries } from "./queries.js";
 import { refreshBias } from "./slots.js";
 import { forget } from "./snapshot.js";
 import type { SequenceState } from "./state.js";
@@ -45,6 +46,7 @@ export function rewindSequence(state: SequenceState, position: number): Promise<
         );
       }
       sidecar.drop(drop);
+      takeBackQueries(state, drop);
       state.tokensSeen -= drop;
       state.lastLogits = null;
       state.generation += 1;

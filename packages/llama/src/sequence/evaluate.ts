@@ -1,15 +1,23 @@
 /** Reading tokens into a sequence: batches, logits, surprise, greedy generation. */
-import { type KvfoldError, type SignalName, throwIfAborted } from "@kvfold/core";
+import { type SignalName, throwIfAborted } from "@kvfold/core";
 import type { RawDecoded } from "../native/addon.js";
 import { failure, WHO, wrongArgument } from "../native/errors.js";
-import { needUsable, type SequenceState } from "./state.js";
+import { cancellable } from "./cancel.js";
+import { beginQueries, checkQueryLimits, dropQueries, type QueryLimits } from "./queries.js";
+import { needRepeatRoom, readAgain } from "./repeat.js";
+import type { SequenceState } from "./state.js";
 import { inTurn } from "./turn.js";
 
-export interface PrefillOptions {
-  /** Signals to capture; `tokens` are always kept. */
+export interface PrefillOptions extends QueryLimits {
+  /**
+   * Signals to capture; `tokens` are always kept. `queries` are sampled from the first token of a sequence or not at
+   * all, and from then on with every token. `repeat` reads the whole context a second time, before the first fold.
+   */
   readonly signals?: readonly SignalName[];
+  /** Tokens of the context that `repeat` reads again at a time; it needs room for as many. Default 512. */
+  readonly repeatChunk?: number;
   readonly signal?: AbortSignal;
-  /** After every batch. */
+  /** After every batch, those of a second reading included. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -75,35 +83,32 @@ async function runBatch(
 ): Promise<RawDecoded> {
   const { context, sidecar } = state;
   const { addon, handle } = context;
-  return context.gate.run(async () => {
-    needUsable(state);
-    throwIfAborted(options.signal, WHO);
-    const cancel = (): void => addon.cancel(handle);
-    options.signal?.addEventListener("abort", cancel, { once: true });
-    try {
-      const start = sidecar.lastPosition + 1;
-      const decoded = await addon.decode(handle, {
-        sequence: state.id,
-        start,
-        tokens,
-        logits: options.logits,
-        logProbs: options.logProbs,
-        previous: options.logProbs ? state.lastLogits : null,
-      });
-      sidecar.append(start, tokens, decoded.logProbs);
-      state.generation += 1;
-      state.tokensSeen += tokens.length;
-      state.attentionLength = decoded.attentionLength;
-      state.hasLogProbs ||= options.logProbs;
-      return decoded;
-    } catch (error) {
-      afterFailure(state);
-      if ((error as KvfoldError).code === "KVFOLD_ABORTED") throwIfAborted(options.signal, WHO);
-      throw error;
-    } finally {
-      options.signal?.removeEventListener("abort", cancel);
-    }
-  });
+  return context.gate.run(() =>
+    cancellable(state, options.signal, async () => {
+      try {
+        const start = sidecar.lastPosition + 1;
+        const decoded = await addon.decode(handle, {
+          sequence: state.id,
+          start,
+          tokens,
+          logits: options.logits,
+          logProbs: options.logProbs,
+          previous: options.logProbs ? state.lastLogits : null,
+          queries: state.queries?.handle ?? null,
+        });
+        sidecar.append(start, tokens, decoded.logProbs);
+        state.generation += 1;
+        state.tokensSeen += tokens.length;
+        state.attentionLength = decoded.attentionLength;
+        state.hasLogProbs ||= options.logProbs;
+        if (state.queries !== null) state.queries.shown = null;
+        return decoded;
+      } catch (error) {
+        afterFailure(state);
+        throw error;
+      }
+    }),
+  );
 }
 
 /** The bridge takes the tokens of a failed batch out again, or all of them where a model cannot do that. */
@@ -112,6 +117,7 @@ function afterFailure(state: SequenceState): void {
   if (addon.largestPosition(handle, state.id) === state.sidecar.lastPosition) return;
   addon.removeRange(handle, state.id, -1, -1);
   state.sidecar.drop(state.sidecar.cells);
+  dropQueries(state);
   state.tokensSeen = 0;
   state.lastLogits = null;
   state.generation += 1;
@@ -128,11 +134,16 @@ export function prefill(
 ): Promise<PrefillReport> {
   const { vocabularySize } = state.context.model;
   const tokens = checkTokens(given, vocabularySize);
-  const logProbs = options.signals?.includes("tokenLogProbs") ?? false;
+  const asked = (signal: SignalName): boolean => options.signals?.includes(signal) ?? false;
+  const logProbs = asked("tokenLogProbs");
+  const limits = checkQueryLimits(options);
   const rows = Math.max(16, Math.floor(OUTPUT_BYTES / (4 * vocabularySize)));
   const size = logProbs ? Math.min(state.context.raw.batchSize, rows) : state.context.raw.batchSize;
   return inTurn(state, async () => {
     needRoom(state, tokens.length);
+    const again = asked("repeat") ? needRepeatRoom(state, tokens.length, options.repeatChunk) : null;
+    if (asked("queries")) beginQueries(state, limits);
+    const total = tokens.length + (again?.tokens ?? 0);
     const started = performance.now();
     for (let from = 0; from < tokens.length; from += size) {
       const batch = tokens.slice(from, from + size);
@@ -144,7 +155,11 @@ export function prefill(
         signal: options.signal,
       });
       state.lastLogits = decoded.logits;
-      options.onProgress?.(from + batch.length, tokens.length);
+      options.onProgress?.(from + batch.length, total);
+    }
+    if (again !== null) {
+      const onProgress = (done: number): void => options.onProgress?.(tokens.length + done, total);
+      await readAgain(state, again, { bytes: limits.bytes, signal: options.signal, onProgress });
     }
     const milliseconds = performance.now() - started;
     return { tokens: tokens.length, milliseconds, logits: state.lastLogits!.slice() };

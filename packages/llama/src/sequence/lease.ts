@@ -2,12 +2,16 @@
 import { type CacheLease, type CacheView, type KeyFrame, type Ops, referenceOps } from "@kvfold/core";
 import type { NativeTarget } from "@kvfold/native";
 import { failure } from "../native/errors.js";
+import { attendFuture, type KeptOutputs, noOutputs } from "./attend.js";
+import { querySample } from "./queries.js";
+import { repeatNow } from "./repeat.js";
 import { viewSlots } from "./slots.js";
 import { needStill, needUsable, type SequenceState, shapeOf, targetOf } from "./state.js";
 
-interface Held {
+export interface Held {
   readonly state: SequenceState;
   readonly target: NativeTarget;
+  readonly outputs: KeptOutputs;
   /** What `state.lease` is while the lease is held. */
   readonly token: object;
 }
@@ -71,7 +75,11 @@ function makeLease(state: SequenceState, token: object): CacheLease {
     counts: records.counts.slice(),
     bias: records.bias?.slice() ?? null,
     tokens: records.tokens.slice(),
-    signals: { tokenLogProbs: state.hasLogProbs ? records.logProbs.slice() : null },
+    signals: {
+      tokenLogProbs: state.hasLogProbs ? records.logProbs.slice() : null,
+      queries: querySample(state),
+      repeat: repeatNow(state),
+    },
     ...(tokenText === null ? {} : { tokenText }),
     sources: (layer: number) => records.sources[layer]?.slice() ?? null,
     keys: (layer: number, frame: KeyFrame) => read(layer, () => context.ops().keys(target, layer, frame)),
@@ -80,7 +88,7 @@ function makeLease(state: SequenceState, token: object): CacheLease {
       if (state.lease === token) state.lease = null;
     },
   };
-  held.set(lease, { state, target, token });
+  held.set(lease, { state, target, outputs: noOutputs(), token });
   return lease;
 }
 
@@ -95,6 +103,16 @@ export function sequenceOps(state: SequenceState): Ops {
       return state.context.gate.run(() => {
         needFresh(state, view);
         return state.context.ops().keyStats(own.target, layer, options);
+      });
+    },
+    attend: async (view, layer, options = {}) => {
+      const own = heldBy(view);
+      if (own === null || own.state !== state) return referenceOps.attend(view, layer, options);
+      needLayer(view, layer);
+      needFresh(state, view);
+      return state.context.gate.run(() => {
+        needFresh(state, view);
+        return attendFuture(state, own.target, own.outputs, view.signals.queries, layer, options);
       });
     },
   };

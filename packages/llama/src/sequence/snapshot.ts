@@ -1,5 +1,7 @@
 /** Snapshots: everything that a sequence is, so that one prefill serves many folds. */
 import { failure, wrongArgument } from "../native/errors.js";
+import { copyQueries, dropQueries, type HeldQueries, queryBytes } from "./queries.js";
+import { type HeldRepeat, repeatNow } from "./repeat.js";
 import { type CellRecords, noCells } from "./sidecar.js";
 import { refreshBias, viewSlots } from "./slots.js";
 import type { SequenceState } from "./state.js";
@@ -9,7 +11,7 @@ import { inTurn } from "./turn.js";
 export interface Snapshot {
   /** Cells in it. */
   readonly cells: number;
-  /** Bytes of keys, values and metadata that it holds in memory. */
+  /** Bytes of keys, values, metadata and sampled queries that it holds in memory. */
   readonly bytes: number;
   readonly tokensSeen: number;
 }
@@ -23,6 +25,8 @@ interface Contents {
   readonly lastLogits: Float32Array | null;
   readonly attentionLength: number;
   readonly hasLogProbs: boolean;
+  readonly queries: HeldQueries | null;
+  readonly repeat: HeldRepeat["attention"] | null;
 }
 
 const contents = new WeakMap<Snapshot, Contents>();
@@ -42,7 +46,9 @@ async function copyOut(state: SequenceState): Promise<Snapshot> {
   const { addon, handle } = state.context;
   const cells = state.sidecar.cells;
   const bytes = cells === 0 ? new Uint8Array(0) : await addon.stateBytes(handle, state.id);
-  const snapshot: Snapshot = Object.freeze({ cells, bytes: bytes.byteLength, tokensSeen: state.tokensSeen });
+  const queries = copyQueries(state, state.queries);
+  const size = bytes.byteLength + queryBytes(state, queries);
+  const snapshot: Snapshot = Object.freeze({ cells, bytes: size, tokensSeen: state.tokensSeen });
   contents.set(snapshot, {
     signature: signatureOf(state),
     state: bytes,
@@ -51,6 +57,8 @@ async function copyOut(state: SequenceState): Promise<Snapshot> {
     lastLogits: state.lastLogits,
     attentionLength: state.attentionLength,
     hasLogProbs: state.hasLogProbs,
+    queries,
+    repeat: repeatNow(state),
   });
   return snapshot;
 }
@@ -79,6 +87,9 @@ async function copyIn(state: SequenceState, snapshot: Snapshot, saved: Contents)
     state.lastLogits = saved.lastLogits;
     state.attentionLength = saved.attentionLength;
     state.hasLogProbs = saved.hasLogProbs;
+    dropQueries(state);
+    state.queries = copyQueries(state, saved.queries);
+    state.repeat = saved.repeat && { attention: saved.repeat, generation: state.generation };
     state.broken = null;
   } catch (error) {
     forget(state);
@@ -116,5 +127,6 @@ export function forget(state: SequenceState): void {
   state.lastLogits = null;
   state.attentionLength = 0;
   state.hasLogProbs = false;
+  dropQueries(state);
   state.generation += 1;
 }

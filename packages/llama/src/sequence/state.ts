@@ -3,6 +3,8 @@ import type { CacheShape, Executor, LayerShape } from "@kvfold/core";
 import type { NativeMemory, NativeTarget } from "@kvfold/native";
 import type { ContextState } from "../context/state.js";
 import { failure } from "../native/errors.js";
+import type { HeldQueries } from "./queries.js";
+import type { HeldRepeat } from "./repeat.js";
 import { createSidecar, type Sidecar } from "./sidecar.js";
 
 /** Moments of a fold that a test may stop at. */
@@ -37,6 +39,10 @@ export interface SequenceState {
   broken: Error | null;
   /** Signals that the records hold. */
   hasLogProbs: boolean;
+  /** The sample of the queries of all tokens, or null. */
+  queries: HeldQueries | null;
+  /** What a second reading attended to, or null. */
+  repeat: HeldRepeat | null;
   faults: FoldFaults;
 }
 
@@ -54,6 +60,8 @@ export function createSequenceState(context: ContextState, id: number): Sequence
     waiting: 0,
     broken: null,
     hasLogProbs: false,
+    queries: null,
+    repeat: null,
     faults: {},
   };
 }
@@ -91,6 +99,13 @@ export const shapeOf = (state: SequenceState): CacheShape => ({
 
 /** The cells of the sequence for native code. `slots` in view order. */
 export function targetOf(state: SequenceState, memory: NativeMemory, slots: Uint32Array): NativeTarget {
-  const { positions, sources } = state.sidecar.records();
-  return { memory, shape: { layers: memory.layers, cells: positions.length }, slots, positions, sources };
+  const { positions, sources, bias } = state.sidecar.records();
+  return {
+    memory,
+    shape: { layers: memory.layers, cells: positions.length },
+    slots,
+    positions,
+    sources,
+    bias,
+  };
 }

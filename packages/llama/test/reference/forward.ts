@@ -41,11 +41,16 @@ function rmsNorm(x: Float64Array, gain: Float32Array): Float64Array {
 
 const plus = (a: Float64Array, b: Float64Array): Float64Array => a.map((value, i) => value + b[i]!);
 
+export type OnQueries = (layer: number, position: number, queries: Float64Array) => void;
+
 export interface ReferenceModel {
   /** Logits of one token at a position, attending to the rows whose position is not larger. */
   attendOver(token: number, position: number, rows: CachedRows): Float64Array;
-  /** Logits after each token, from nothing but the tokens. */
-  fromTokens(tokens: readonly number[]): Float64Array[];
+  /**
+   * Logits after each token, from nothing but the tokens.
+   * @param onQueries gets the rotated queries of every token and layer [heads, headDim]
+   */
+  fromTokens(tokens: readonly number[], onQueries?: OnQueries): Float64Array[];
 }
 
 /** Only for llama and qwen3: no windowed layers, no scaled rotation. */
@@ -63,11 +68,12 @@ export function referenceModel(spec: TinyModelSpec): ReferenceModel {
         const { queries } = project(model, x, layer, position);
         return attention(model, queries, position, rows.layers[layer]!, rows);
       }),
-    fromTokens: (tokens) => {
+    fromTokens: (tokens, onQueries) => {
       const own = createRows(spec);
       return tokens.map((token, position) =>
         run(model, token, (x, layer) => {
           const { queries, keys, values } = project(model, x, layer, position);
+          onQueries?.(layer, position, queries);
           return attention(model, queries, position, own.add(layer, position, keys, values), own.rows());
         }),
       );

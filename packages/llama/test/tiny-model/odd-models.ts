@@ -1,4 +1,4 @@
-/** Tiny random models whose caches are not folded: recurrent, M-RoPE, ALiBi. */
+/** Tiny random models whose caches are not folded (recurrent, M-RoPE, ALiBi), or whose attention is more than a softmax. */
 import { createRandom } from "@kvfold/core";
 import { type GgufTensor, type GgufValue, writeGguf } from "../../src/tiny-model/gguf-writer.js";
 
@@ -99,4 +99,38 @@ export function mropeFile(): Buffer {
     "blk.0.ffn_down.weight": square,
   };
   return file("qwen2vl", { "rope.dimension_sections": { i32s: [8, 12, 12, 0] } }, { ...OUTER, ...block });
+}
+
+/** Scores pass a soft cap before the softmax; the first layer is windowed, the second is not. */
+export function softCapFile(): Buffer {
+  const square = [WIDTH, WIDTH];
+  const block = (layer: number): Shapes =>
+    Object.fromEntries(
+      Object.entries({
+        attn_norm: [WIDTH],
+        attn_q: square,
+        attn_k: square,
+        attn_v: square,
+        attn_output: square,
+        post_attention_norm: [WIDTH],
+        ffn_norm: [WIDTH],
+        ffn_gate: square,
+        ffn_up: square,
+        ffn_down: square,
+        post_ffw_norm: [WIDTH],
+      }).map(([name, shape]) => [`blk.${layer}.${name}.weight`, shape]),
+    );
+  const { "output.weight": _, ...outer } = OUTER;
+  return file(
+    "gemma2",
+    {
+      block_count: { u32: 2 },
+      attn_logit_softcapping: { f32: 50 },
+      final_logit_softcapping: { f32: 30 },
+      "attention.sliding_window": { u32: 64 },
+      "attention.key_length": { u32: WIDTH },
+      "attention.value_length": { u32: WIDTH },
+    },
+    { ...outer, ...block(0), ...block(1) },
+  );
 }

@@ -197,6 +197,12 @@ void Case::bind() {
   plan.pins = {pins.data(), pins.size()};
   plan.key_weights.data = {key_weights.data(), key_weights.size()};
   plan.value_weights.data = {value_weights.data(), value_weights.size()};
+  fit.free = values.given = {changed.data(), changed.size()};
+  values.data = {given_values.data(), given_values.size()};
+  target.bias = {cell_bias.data(), cell_bias.size()};
+  for (size_t l = 0; l < query_layers.size(); l++) query_layers[l].rows = {query_rows[l].data(), query_rows[l].size()};
+  sample = {{sample_positions.data(), sample_positions.size()}, query_layers.data(),
+            static_cast<uint32_t>(query_layers.size())};
 }
 
 std::unique_ptr<Case> random_case(uint32_t seed) {

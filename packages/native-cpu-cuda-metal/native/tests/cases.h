@@ -53,7 +53,17 @@ struct Case {
   std::vector<uint32_t> counts, members, offsets;
   std::vector<float> key_weights, value_weights, bias;
   std::vector<uint8_t> pins;
+  kvfold_fit_request fit{};
+  kvfold_dense_values values{};
+  std::vector<uint8_t> changed;  // `free` of the fit, or `given` of the values
+  std::vector<float> given_values, cell_bias;
+  kvfold_query_sample sample{};
+  std::vector<int32_t> sample_positions;
+  std::vector<kvfold_query_layer> query_layers;
+  std::vector<std::vector<uint16_t>> query_rows;
   std::string name;
+
+  bool is_changed(uint32_t layer, uint32_t head, uint32_t row) const;
 
   /// Points the C structs at the vectors; after every change of one.
   void bind();
@@ -64,6 +74,11 @@ struct Case {
 
 /// Any types, layouts, rotations, slots and plan. Members per row are at most 6, |weights| at most 2.
 std::unique_ptr<Case> random_case(uint32_t seed);
+
+/// Adds a query sample, biases of cells and rows, and a fit of some rows, at most a quarter of the fitting queries.
+void add_fit(Case *one, uint32_t seed);
+/// Adds given values in [-1, 1) for some rows.
+void add_values(Case *one, uint32_t seed);
 
 }  // namespace cases
 

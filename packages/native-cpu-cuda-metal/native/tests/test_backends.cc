@@ -17,7 +17,7 @@ namespace {
 
 constexpr double kMembers = 6, kMagnitude = 6 * 2 * 4;  // members * weight * |x| with room for a Hadamard basis
 
-kvfold_options options_of(uint32_t threads) { return {threads, nullptr, nullptr, nullptr}; }
+kvfold_options options_of(uint32_t threads) { return {threads, nullptr, nullptr, nullptr, 0}; }
 
 bool fold(const Case &one, const kvfold_backend *backend, uint32_t threads) {
   const kvfold_options options = options_of(threads);

@@ -22,7 +22,7 @@ kvfold_fold *prepare(const cases::Case &one, const kvfold_backend *backend, kvfo
 void walk_commit(cases::Case *one, const kvfold_backend *backend) {
   const std::vector<cases::Buffer> before = one->snapshot();
   kvfold_faults faults{-1, 0};
-  kvfold_options plain{kThreads, nullptr, nullptr, nullptr}, counted{kThreads, nullptr, nullptr, &faults};
+  kvfold_options plain{kThreads, nullptr, nullptr, nullptr, 0}, counted{kThreads, nullptr, nullptr, &faults, 0};
   for (int64_t point = 0;; point++) {
     kvfold_error error{};
     kvfold_fold *fold = prepare(*one, backend, &plain, KVFOLD_OK);
@@ -46,7 +46,7 @@ int cancel_after(void *left) { return static_cast<std::atomic<int> *>(left)->fet
 void walk_prepare(cases::Case *one, const kvfold_backend *backend) {
   const std::vector<cases::Buffer> before = one->snapshot();
   kvfold_faults faults{-1, 0};
-  kvfold_options counted{kThreads, nullptr, nullptr, &faults};
+  kvfold_options counted{kThreads, nullptr, nullptr, &faults, 0};
   backend->fold_free(prepare(*one, backend, &counted, KVFOLD_OK));
   const uint64_t points = faults.points;
   CHECK(points >= size_t{2} * one->memory.layer_count);
@@ -56,7 +56,7 @@ void walk_prepare(cases::Case *one, const kvfold_backend *backend) {
   }
   for (int polls = 0; polls < 6; polls++) {
     std::atomic<int> left{polls};
-    kvfold_options cancelled{kThreads, cancel_after, &left, nullptr};
+    kvfold_options cancelled{kThreads, cancel_after, &left, nullptr, 0};
     kvfold_error error{};
     kvfold_fold *fold = nullptr;
     const kvfold_status status = backend->fold_prepare(&one->target, &one->plan, &cancelled, &fold, &error);
@@ -73,6 +73,8 @@ int main(int count, char **arguments) {
   for (uint32_t seed = 1000; seed < 1000 + runs; seed++) {
     for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
       const auto one = cases::random_case(seed);
+      if (seed % 4 == 1) cases::add_fit(one.get(), seed);
+      if (seed % 4 == 2) cases::add_values(one.get(), seed);
       walk_commit(one.get(), backend);
       walk_prepare(one.get(), backend);
     }

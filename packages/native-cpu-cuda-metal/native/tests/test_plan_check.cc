@@ -128,10 +128,99 @@ void targets() {
   reject("dead", layout, KVFOLD_STATUS_DISPOSED, [](Case *c) { c->memory.alive = 0; });
 }
 
+/// Adds a fit in which layer 0 head 0 has a free row, then spoils it.
+void reject_fit(const char *name, kvfold_status expected, const std::function<void(Case *)> &spoil) {
+  for (uint32_t layout : {KVFOLD_SHARED, KVFOLD_COMPOSITE}) {
+    reject(name, layout, expected, [&](Case *c) {
+      cases::add_fit(c, 7);
+      c->changed[0] = 1;
+      CHECK_MESSAGE(check_all(*c) == KVFOLD_OK, c->name.c_str());
+      spoil(c);
+    });
+  }
+}
+
+void reject_values(const char *name, kvfold_status expected, const std::function<void(Case *)> &spoil) {
+  for (uint32_t layout : {KVFOLD_SHARED, KVFOLD_COMPOSITE}) {
+    reject(name, layout, expected, [&](Case *c) {
+      for (uint32_t seed = 0; c->given_values.empty(); seed++) cases::add_values(c, seed);
+      CHECK_MESSAGE(check_all(*c) == KVFOLD_OK, c->name.c_str());
+      spoil(c);
+    });
+  }
+}
+
+void fits() {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const auto request = [](const char *name, const std::function<void(kvfold_fit_request *)> &change) {
+    reject_fit(name, KVFOLD_STATUS_PLAN_FIT, [&](Case *c) { change(&c->fit); });
+  };
+  for (double lambda : {0.0, -1.0, 1001.0, nan, HUGE_VAL})
+    request("lambda", [lambda](kvfold_fit_request *fit) { fit->lambda = lambda; });
+  for (uint32_t size : {0u, (1u << 20) + 1, UINT32_MAX}) {
+    request("horizon", [size](kvfold_fit_request *fit) { fit->horizon = size; });
+    request("rows", [size](kvfold_fit_request *fit) { fit->max_rows = size; });
+  }
+  for (uint32_t holdout : {0u, 1u, UINT32_MAX})
+    request("holdout", [holdout](kvfold_fit_request *fit) { fit->holdout = holdout; });
+  reject_fit("underdetermined", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->fit.max_rows = 4; });
+  reject_fit("mark", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->changed[0] = 2; });
+  reject_fit("mask", KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->fit.free.length--; });
+  reject_fit("no sample", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->target.queries = nullptr; });
+  reject_fit("layers of the sample", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->sample.layer_count++; });
+  reject_fit("no queries", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->query_layers[0].heads = 0; });
+  reject_fit("queries", KVFOLD_STATUS_ARGUMENT, [](Case *c) { c->query_layers[0].rows.length--; });
+  reject_fit("query heads", KVFOLD_STATUS_ARGUMENT, [](Case *c) { c->query_layers[0].heads = UINT32_MAX; });
+  reject_fit("scale", KVFOLD_STATUS_ARGUMENT, [nan](Case *c) { c->query_layers[0].scale = nan; });
+  reject_fit("samples", KVFOLD_STATUS_ARGUMENT, [](Case *c) { c->sample.positions.length = 0; });
+  reject_fit("bias", KVFOLD_STATUS_ARGUMENT, [](Case *c) { c->cell_bias.resize(c->plan.cells + 1); c->bind(); });
+  reject_fit("both", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->plan.values = &c->values; });
+  reject_fit("horizon behind the last position", KVFOLD_STATUS_PLAN_FIT,
+             [](Case *c) { c->row_positions.back() = INT32_MAX - 1; });
+}
+
+void values() {
+  reject_values("not finite", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->given_values[0] = HUGE_VALF; });
+  reject_values("numbers", KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->values.data.length--; });
+  reject_values("mask", KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->values.given.length++; });
+  reject_values("mark", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->changed[0] = 255; });
+}
+
+/// Heads that a layer lacks have no values, and exactly pinned cells keep theirs.
+void marks() {
+  uint32_t padded = 0, pinned = 0;
+  for (uint32_t seed = 2000; seed < 2200; seed++) {
+    const auto one = cases::random_case(seed);
+    cases::add_fit(one.get(), seed);
+    const uint32_t heads = kvfold::most_heads(one->memory), rows = one->plan.rows;
+    for (uint32_t l = 0; l < one->memory.layer_count; l++) {
+      if (one->layers[l].kv_heads == heads) continue;
+      uint8_t &mark = one->changed[(size_t{l} * heads + heads - 1) * rows];
+      mark = 1;
+      CHECK(check_all(*one) == KVFOLD_STATUS_PLAN_FIT);
+      mark = 0;
+      padded++;
+    }
+    for (uint32_t row = 0; row < rows && one->memory.layer_count == 1 && heads == 1; row++) {
+      if (!one->is_changed(0, 0, row)) continue;
+      one->pins.assign(one->plan.cells, 0);
+      if (one->plan.layout == KVFOLD_SHARED && one->offsets[row + 1] != one->offsets[row] + 1) continue;
+      one->pins[one->members[one->plan.layout == KVFOLD_SHARED ? one->offsets[row] : row]] = KVFOLD_PIN_EXACT;
+      one->bind();
+      CHECK(check_all(*one) == KVFOLD_STATUS_PLAN_PIN);
+      pinned++;
+    }
+  }
+  CHECK(padded > 10 && pinned > 10);
+}
+
 }  // namespace
 
 int main() {
   plans();
   targets();
+  fits();
+  values();
+  marks();
   return check::verdict("plan check");
 }

@@ -1,5 +1,5 @@
 /** Composite plans in which every (layer, KV head) keeps its own choice of some cells, and all keep the others. */
-import { type CacheView, type CompositePlan, compositePlan } from "@kvfold/core";
+import { type CacheView, type CompositePlan, compositePlan, mostKvHeads } from "@kvfold/core";
 
 /**
  * Rows of one head: cells that stay and are older than all free ones, cells that stay among them, the chosen ones in
@@ -16,13 +16,25 @@ export function composeHeads(
   chosen: readonly (readonly Uint32Array[])[],
   pins: Uint8Array,
 ): CompositePlan {
+  return compositePlan(view, headMembers(view, free, chosen), { pins });
+}
+
+/**
+ * The rows of `composeHeads` as members of a composite plan, for plans that say more than which cells stay.
+ * @returns [layers, kvHeads, rows], kvHeads the most of any layer
+ */
+export function headMembers(
+  view: CacheView,
+  free: Uint32Array,
+  chosen: readonly (readonly Uint32Array[])[],
+): Uint32Array {
   const isFreeCell = new Uint8Array(view.shape.cells);
   for (const cell of free) isFreeCell[cell] = 1;
   const newest = free.at(-1)!;
   const staying = Uint32Array.from(isFreeCell.keys()).filter((cell) => isFreeCell[cell] === 0);
   const before = staying.filter((cell) => cell < newest);
   const after = staying.filter((cell) => cell > newest);
-  const kvHeads = Math.max(...view.shape.layers.map((layer) => layer.kvHeads));
+  const kvHeads = mostKvHeads(view.shape);
   const rows = staying.length + chosen[0]![0]!.length;
   const members = new Uint32Array(view.shape.layers.length * kvHeads * rows);
   for (const [layer, heads] of chosen.entries()) {
@@ -35,5 +47,5 @@ export function composeHeads(
       members.set(after, start + before.length + own.length);
     }
   }
-  return compositePlan(view, members, { pins });
+  return members;
 }

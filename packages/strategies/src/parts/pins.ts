@@ -57,6 +57,15 @@ export function isFree(context: PlanContext, pins: Uint8Array | null, cell: numb
   return cell >= from && cell < to && (pins?.[cell] ?? PIN_LEVEL.none) === PIN_LEVEL.none;
 }
 
+/**
+ * Cells that compete for the room, in rising order. The newest cell is none of them even without pins: the next token
+ * follows its position.
+ */
+export function freeCells(view: CacheView, context: PlanContext, pins: Uint8Array): Uint32Array {
+  const last = view.shape.cells - 1;
+  return Uint32Array.from(pins.keys()).filter((cell) => cell !== last && isFree(context, pins, cell));
+}
+
 // ---------------------------------------------------------------------------------------------------------------
 
 /** Rounded down to hundredths, so that it works when typed in. */

@@ -2,10 +2,15 @@
 import { type CacheLease, type PlanContext, type Scorer, type Scores, throwIfAborted } from "@kvfold/core";
 import { BOUNDS, expectWithin } from "@kvfold/testkit";
 import { describe, expect, it } from "vitest";
-import { scoredOps, tinyCache, tinyContext, tinyView } from "../../test/tiny.js";
+import { draw, scoredOps, tinyCache, tinyContext, tinyView, zeroQueries } from "../../test/tiny.js";
+import { evict } from "../evict.js";
+import { frms } from "./frms.js";
 import { keydiff } from "./keydiff.js";
 import { knorm } from "./knorm.js";
 import { max } from "./max.js";
+import { recency } from "./recency.js";
+import { repeat } from "./repeat.js";
+import { snapkv } from "./snapkv.js";
 import { surprise } from "./surprise.js";
 
 const numbers = (scores: Scores): number[][] =>
@@ -79,6 +84,7 @@ describe("keydiff and knorm", () => {
     const controller = new AbortController();
     let layers = 0;
     const ops: PlanContext["ops"] = {
+      ...scoredOps([]),
       keyStats: async (view, layer, options) => {
         throwIfAborted(options?.signal);
         layers += 1;
@@ -119,5 +125,120 @@ describe("max", () => {
     expect(nested.expression).toBe("max(keydiff,max(surprise,knorm))");
     expect(() => max()).toThrow(/expected at least one scorer/);
     expect(() => max({ of: [keydiff] as never })).toThrow(/expected a scorer/);
+  });
+});
+
+describe("frms", () => {
+  it("is the root mean square of what future queries pay, asked as the options say", async () => {
+    const asked: unknown[] = [];
+    const attention = scoredOps([], [[[1, 2]], [[3, 4]]]);
+    const ops: PlanContext["ops"] = {
+      ...attention,
+      attend: (view, layer, options) => {
+        asked.push([layer, options?.horizon, options?.maxRows]);
+        return attention.attend(view, layer, options);
+      },
+    };
+    const view = await tinyView({ cells: 2, heads: [1, 1], queries: zeroQueries(4, [1, 1]) });
+    expect(numbers(await score(frms({ horizon: 64 }), view, { ops }))).toEqual([
+      [1, 2],
+      [3, 4],
+    ]);
+    expect(asked).toEqual([
+      [0, 64, 4096],
+      [1, 64, 4096],
+    ]);
+  });
+
+  it("is equal for queries that prefer no cell", async () => {
+    const cache = tinyCache({ cells: 4, heads: [2], queries: zeroQueries(8, [2]) });
+    const scores = await score(frms(), await cache.lease(), { ops: cache.ops });
+    expect(numbers(scores)).toEqual([new Array(8).fill(0.25)]);
+  });
+});
+
+describe("snapkv", () => {
+  it("asks the newest samples alone", async () => {
+    const sample = zeroQueries(6, [1]);
+    const rows = new Uint16Array(24);
+    // the sample at position 5, which comes first, and the one at 4 know what they want; the others are turned away
+    const queries = {
+      ...sample,
+      positions: Int32Array.of(5, 0, 1, 2, 3, 4),
+      layers: [{ ...sample.layers[0]!, rows }],
+    };
+    let seen: unknown;
+    const attention = scoredOps([], [[[0, 10, 0, 0, 0, 0]]]);
+    const ops: PlanContext["ops"] = {
+      ...attention,
+      attend: (view, layer, options) => {
+        seen = {
+          positions: [...view.signals.queries!.positions],
+          rows: [...view.signals.queries!.layers[0]!.rows],
+          options,
+        };
+        return attention.attend(view, layer, options);
+      },
+    };
+    rows.set([1, 2, 3, 4], 0);
+    rows.set([5, 6, 7, 8], 20);
+    const view = await tinyView({ cells: 6, queries });
+    const scores = await score(snapkv({ window: 2 }), view, { ops });
+    expect(seen).toMatchObject({
+      positions: [4, 5],
+      rows: [5, 6, 7, 8, 1, 2, 3, 4],
+      options: { horizon: 2 },
+    });
+    // the mean is 5 at b, spread over five cells, at the ends over those that there are
+    expect(numbers(scores)).toEqual([[5 / 3, 5 / 4, 1, 1, 0, 0].map(Math.fround)]);
+    expect(view.signals.queries!.positions.length).toBe(6);
+  });
+
+  it("does not mix heads at their borders", async () => {
+    const view = await tinyView({ cells: 3, heads: [2], queries: zeroQueries(1, [2]) });
+    const ops = scoredOps(
+      [],
+      [
+        [
+          [0, 0, 6],
+          [0, 0, 0],
+        ],
+      ],
+    );
+    expect(numbers(await score(snapkv(), view, { ops }))).toEqual([[1, 1, 1, 0, 0, 0]]);
+  });
+
+  it("works on a live cache, which is asked for a view that it did not make", async () => {
+    const cache = tinyCache({ cells: 4, heads: [1], queries: zeroQueries(100, [1]) });
+    const scores = await score(snapkv(), await cache.lease(), { ops: cache.ops });
+    expect(numbers(scores)).toEqual([[0.25, 0.25, 0.25, 0.25]]);
+  });
+});
+
+describe("scorers of attention", () => {
+  it.each([
+    ["frms", frms(), "queries"],
+    ["snapkv", snapkv(), "queries"],
+    ["repeat", repeat(), "repeat"],
+  ])("%s needs its signal", async (who, scorer, signal) => {
+    expect(scorer.signals).toEqual([signal]);
+    const scoring = (async () => score(scorer, await tinyView({ cells: 2 })))();
+    await expect(scoring).rejects.toMatchObject({ code: "KVFOLD_SIGNAL_MISSING", who });
+  });
+
+  it("repeat hands out what the second reading paid", async () => {
+    const view = await tinyView({
+      cells: 2,
+      heads: [2],
+      repeat: { layers: [Float32Array.of(0.5, 0.25, 0, 1)] },
+    });
+    expect(numbers(await score(repeat(), view))).toEqual([[0.5, 0.25, 0, 1]]);
+  });
+
+  it("recency is StreamingLLM", async () => {
+    const view = await tinyView({ cells: 6 });
+    expect(numbers(await score(recency(), view))).toEqual([[0, 1, 2, 3, 4, 5]]);
+    const streaming = evict({ by: recency(), per: "shared", sinks: 1, recent: 0, neighbours: 0 });
+    expect(draw(await streaming.plan(view, tinyContext(6, { target: 4 })))).toBe("a@0 d@3 e@4 f@5");
   });
 });

@@ -7,24 +7,30 @@
  *
  * Shared by all heads; needs the signal tokenLogProbs.
  */
-import { defineScorer, KvfoldError, type ScorerFactory } from "@kvfold/core";
+import { type CacheView, defineScorer, KvfoldError, type ScorerFactory } from "@kvfold/core";
 
 export const surprise: ScorerFactory<Record<never, never>> = defineScorer({
   name: "surprise",
   summary: "Tokens that the model did not expect, and their neighbours.",
   signals: ["tokenLogProbs"],
   create: () => ({
-    score: ({ signals: { tokenLogProbs } }) => {
-      if (tokenLogProbs === null) {
-        throw new KvfoldError("KVFOLD_SIGNAL_MISSING", "the cache has no signal tokenLogProbs", {
-          who: "surprise",
-          hint: "ask for it before the prompt is read: it cannot be had afterwards",
-        });
-      }
-      return { scope: "shared", data: largestOfThree(tokenLogProbs.map(unexpected)) };
-    },
+    score: (view) => ({ scope: "shared", data: largestOfThree(surpriseOf(view, "surprise")) }),
   }),
 });
+
+/**
+ * -log p(token | tokens before it) of every cell by itself, unknown ones lowest. [cells]
+ * @throws KvfoldError KVFOLD_SIGNAL_MISSING
+ */
+export function surpriseOf({ signals: { tokenLogProbs } }: CacheView, who: string): Float32Array {
+  if (tokenLogProbs === null) {
+    throw new KvfoldError("KVFOLD_SIGNAL_MISSING", "the cache has no signal tokenLogProbs", {
+      who,
+      hint: "ask for it before the prompt is read: it cannot be had afterwards",
+    });
+  }
+  return tokenLogProbs.map(unexpected);
+}
 
 // ---------------------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 /* backend.h: the table of functions that a backend fills in. See registry.cc for the ones that exist.
  *
  * A backend in a library of its own exports one symbol that returns this table. Readers look at `abi` first, then use
- * an entry only if it lies inside `struct_bytes` and is not NULL: entries are appended (rope, attend and fit will be),
- * never moved. No C++ types and no exceptions cross the table; every error is a status plus a sentence.
+ * an entry only if it lies inside `struct_bytes` and is not NULL: entries are appended, never moved. No C++ types and
+ * no exceptions cross the table; every error is a status plus a sentence.
  *
  * Callers check plan, target and memory (kvfold_check_*) before they call; a backend may rely on it.
  */
@@ -48,6 +48,14 @@ typedef struct kvfold_backend {
    * de-rotated key and the mean of the head's de-rotated unit keys; 0 where one of them is zero. */
   kvfold_status (*key_stats)(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
                              kvfold_error *error);
+
+  /* (optional; without these two, plans with a fit are refused) out: [kv_heads, kvfold_turned_rows(turn), key_dim]. */
+  kvfold_status (*turn_queries)(const kvfold_turn *turn, const kvfold_options *options, float *out,
+                                kvfold_error *error);
+  kvfold_status (*attend)(const kvfold_attention *attention, const kvfold_options *options,
+                          kvfold_attention_result *result, kvfold_error *error);
+  /* (optional) */
+  kvfold_fold_report (*fold_report)(const kvfold_fold *fold);
 } kvfold_backend;
 
 /* Backends of this build, by name; NULL when there is none of that name. */
@@ -60,9 +68,15 @@ const kvfold_backend *kvfold_backend_at(size_t index);
 kvfold_status kvfold_check_layer(const kvfold_memory_layer *layer, uint32_t index, kvfold_error *error);
 kvfold_status kvfold_check_memory(const kvfold_memory *memory, kvfold_error *error);
 kvfold_status kvfold_check_target(const kvfold_target *target, kvfold_error *error);
+/* Fits and given values too, and the query sample of the target. */
 kvfold_status kvfold_check_plan(const kvfold_target *target, const kvfold_plan *plan, kvfold_error *error);
 kvfold_status kvfold_check_read(const kvfold_read *read, kvfold_error *error);
+kvfold_status kvfold_check_turn(const kvfold_turn *turn, kvfold_error *error);
+kvfold_status kvfold_check_attention(const kvfold_attention *attention, kvfold_error *error);
 kvfold_status kvfold_check_options(const kvfold_options *options, kvfold_error *error);
+
+/* Rows for each KV head that a checked request gives: samples x query heads of the group. */
+uint32_t kvfold_turned_rows(const kvfold_turn *turn);
 
 #ifdef __cplusplus
 }

@@ -21,6 +21,9 @@ extern "C" {
 #define KVFOLD_MAX_CELLS (1u << 27)
 #define KVFOLD_MAX_THREADS 256u
 #define KVFOLD_MAX_BIAS 16.0f /* exclusive, in magnitude */
+#define KVFOLD_MAX_QUERY_HEADS (1u << 16)
+#define KVFOLD_MAX_LAMBDA 1e3
+#define KVFOLD_MAX_FIT_ROWS (1u << 20) /* query rows a head, and positions ahead */
 
 typedef enum kvfold_status {
   KVFOLD_OK = 0,
@@ -35,6 +38,7 @@ typedef enum kvfold_status {
   KVFOLD_STATUS_PLAN_COUNTS,
   KVFOLD_STATUS_PLAN_WEIGHT,
   KVFOLD_STATUS_PLAN_BIAS,
+  KVFOLD_STATUS_PLAN_FIT,
   KVFOLD_STATUS_PLAN_PIN,
   KVFOLD_STATUS_FAULT,   /* injected by a test */
   KVFOLD_STATUS_ABORTED, /* the caller cancelled */
@@ -51,6 +55,7 @@ typedef struct kvfold_error {
 const char *kvfold_status_code(kvfold_status status);
 
 typedef struct kvfold_u8_span { const uint8_t *data; uint64_t length; } kvfold_u8_span;
+typedef struct kvfold_u16_span { const uint16_t *data; uint64_t length; } kvfold_u16_span;
 typedef struct kvfold_u32_span { const uint32_t *data; uint64_t length; } kvfold_u32_span;
 typedef struct kvfold_i32_span { const int32_t *data; uint64_t length; } kvfold_i32_span;
 typedef struct kvfold_f32_span { const float *data; uint64_t length; } kvfold_f32_span;
@@ -67,6 +72,21 @@ typedef struct kvfold_weights {
   kvfold_f32_span data;
 } kvfold_weights;
 
+/* FitRequest of @kvfold/core: values that are solved for. */
+typedef struct kvfold_fit_request {
+  kvfold_u8_span free; /* [layers, most heads, rows]; 0 for heads that a layer lacks */
+  double lambda;
+  uint32_t horizon;
+  uint32_t max_rows; /* for each KV head */
+  uint32_t holdout;
+} kvfold_fit_request;
+
+/* DenseValues of @kvfold/core: values that are given, Hadamard rotation undone. */
+typedef struct kvfold_dense_values {
+  kvfold_u8_span given; /* [layers, most heads, rows]; 0 for heads that a layer lacks */
+  kvfold_f32_span data; /* the given rows in that order, value_dim of their layer each */
+} kvfold_dense_values;
+
 /* MergePlan of @kvfold/core. Row i of a shared plan is the weighted sum of members[offsets[i] .. offsets[i + 1]). */
 typedef struct kvfold_plan {
   uint32_t layout; /* enum kvfold_layout */
@@ -77,6 +97,8 @@ typedef struct kvfold_plan {
   uint64_t dropped;
   kvfold_f32_span bias; /* [rows], or length 0 */
   kvfold_u8_span pins;  /* [cells], or length 0 */
+  const kvfold_fit_request *fit;     /* or NULL; at most one of the two */
+  const kvfold_dense_values *values; /* or NULL */
   kvfold_u32_span members; /* shared: distinct cells; composite: [layers, kv_heads, rows] */
   /* shared only */
   uint32_t key_frame;      /* enum kvfold_key_frame */
@@ -88,6 +110,20 @@ typedef struct kvfold_plan {
   uint32_t kv_heads;
 } kvfold_plan;
 
+/* QueryLayer of @kvfold/core. */
+typedef struct kvfold_query_layer {
+  uint32_t heads;       /* a multiple of the layer's KV heads; 0: no queries of this layer */
+  double scale;         /* of q.k before the softmax */
+  kvfold_u16_span rows; /* f16 bits after RoPE, Hadamard rotation undone [samples, heads, key_dim] */
+} kvfold_query_layer;
+
+/* QuerySample of @kvfold/core. */
+typedef struct kvfold_query_sample {
+  kvfold_i32_span positions; /* [samples] with which each query was rotated */
+  const kvfold_query_layer *layers;
+  uint32_t layer_count;
+} kvfold_query_sample;
+
 /* One sequence in the memory of a stream. Cell c of a plan lies at physical index slots.data[c]. */
 typedef struct kvfold_target {
   const kvfold_memory *memory;
@@ -96,6 +132,12 @@ typedef struct kvfold_target {
   kvfold_i32_span positions;      /* [cells] */
   const kvfold_i32_span *sources; /* [layer_count] of [heads, cells] (length 0: as positions), or NULL */
   kvfold_u32_span destinations;   /* [rows], ascending, distinct */
+  /* For a fit only. */
+  kvfold_f32_span bias;                /* of the cells as they are [cells], or length 0 */
+  const kvfold_query_sample *queries;  /* or NULL */
+  /* (optional) attention outputs over all cells by attend, of the queries that the fit asks for, turned to positions
+   * after the last cell; [layer_count] of [kv_heads, rows, value_dim], length 0: they are computed. */
+  const kvfold_f32_span *outputs;
 } kvfold_target;
 
 /* The fault walk of the tests: the `fail_at`-th point (from 0) stops the work; -1: none. */
@@ -109,6 +151,9 @@ typedef struct kvfold_options {
   int (*cancelled)(void *data);  /* (optional) polled from all threads */
   void *cancelled_data;
   kvfold_faults *faults;         /* (optional) */
+  /* Bytes that attention and fits may work in, besides what they return; 0: no limit. Fewer threads are used before
+   * work is refused: the bits are the same. */
+  uint64_t memory_limit;
 } kvfold_options;
 
 /* Which rows to read, and in which frame. */
@@ -122,6 +167,52 @@ typedef struct kvfold_read {
   kvfold_i32_span positions; /* [cells]; with `unrotate` and no sources */
   kvfold_i32_span sources;   /* [heads, cells], or length 0 */
 } kvfold_read;
+
+/* Queries of one layer as if asked after the context: sample i is turned from its own position to
+ * last + 1 + (i * 7919) mod horizon, times the scale. */
+typedef struct kvfold_turn {
+  const kvfold_memory_layer *layer; /* buffers are not looked at */
+  kvfold_query_layer queries;
+  kvfold_i32_span positions; /* [samples] */
+  int32_t last;
+  uint32_t horizon;
+  uint32_t max_rows; /* for each KV head: the first floor(max_rows / group) samples are used */
+} kvfold_turn;
+
+/* What queries pay to the cells of a layer. */
+typedef struct kvfold_attention {
+  const kvfold_memory *memory;
+  uint32_t layer;
+  kvfold_u32_span slots; /* [cells], in range, need not be distinct */
+  uint32_t rows;
+  kvfold_f32_span queries; /* [kv_heads, rows, key_dim], rotated and scaled */
+  kvfold_f32_span bias;    /* [cells], or length 0 */
+} kvfold_attention;
+
+/* Softmax weights over the rows, by cell, and attention outputs, Hadamard rotation undone. */
+typedef struct kvfold_attention_result {
+  float *maximum; /* [kv_heads, cells] */
+  float *mean;
+  float *rms;
+  float *outputs;         /* (optional) [kv_heads, rows, value_dim] */
+  uint64_t working_bytes; /* out: what was needed besides */
+} kvfold_attention_result;
+
+/* FitOutcome of @kvfold/core: |A V - O| / |O| over the rows that judge. */
+typedef struct kvfold_fit_outcome {
+  uint32_t layer, head;
+  double before, after;
+  uint32_t accepted;
+  uint32_t free; /* rows to solve for; 0: nothing was computed for this head, both errors are NaN */
+} kvfold_fit_outcome;
+
+/* What a prepared fold says of itself; owned by the fold. */
+typedef struct kvfold_fold_report {
+  const kvfold_fit_outcome *fits; /* by layer and head, or NULL without a fit */
+  uint64_t fit_count;
+  uint64_t held_bytes;    /* new rows and undo log, held until fold_free */
+  uint64_t working_bytes; /* the most that a fit worked in */
+} kvfold_fold_report;
 
 #ifdef __cplusplus
 }

@@ -4,10 +4,12 @@
 #include <thread>
 
 #include "addon/arguments.h"
+#include "addon/attend_worker.h"
 #include "addon/fold_worker.h"
 #include "addon/memory.h"
 #include "addon/promise_worker.h"
 #include "addon/read_worker.h"
+#include "attention.h"
 #include "cpu/arch/arch.h"
 #include "kvfold/backend.h"
 
@@ -23,7 +25,7 @@ AbortFlag flag_of(const Napi::Value &value) {
   return *value.As<Napi::External<AbortFlag>>().Data();
 }
 
-/// info() -> { abi, isa, hardwareThreads, maxThreads, backends }
+/// info() -> { abi, isa, attentionIsa, hardwareThreads, maxThreads, backends }
 Napi::Value info(const Napi::CallbackInfo &call) {
   const Napi::Env env = call.Env();
   Napi::Object result = Napi::Object::New(env);
@@ -31,6 +33,7 @@ Napi::Value info(const Napi::CallbackInfo &call) {
   for (uint32_t i = 0; const kvfold_backend *backend = kvfold_backend_at(i); i++) names.Set(i, backend->name);
   result.Set("abi", KVFOLD_MEMORY_ABI);
   result.Set("isa", cpu::primitives().isa);
+  result.Set("attentionIsa", kvfold_attention_isa(0));
   result.Set("hardwareThreads", std::thread::hardware_concurrency());
   result.Set("maxThreads", KVFOLD_MAX_THREADS);
   result.Set("backends", names);
@@ -65,6 +68,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("dispose", Napi::Function::New(env, dispose));
   exports.Set("readRows", Napi::Function::New(env, read_rows));
   exports.Set("keyStats", Napi::Function::New(env, key_stats));
+  exports.Set("turnQueries", Napi::Function::New(env, turn_queries));
+  exports.Set("attend", Napi::Function::New(env, attend));
   return exports;
 }
 

@@ -21,6 +21,11 @@ struct ArrayType<uint8_t> {
   static constexpr const char *name = "a Uint8Array";
 };
 template <>
+struct ArrayType<uint16_t> {
+  static constexpr napi_typedarray_type type = napi_uint16_array;
+  static constexpr const char *name = "a Uint16Array";
+};
+template <>
 struct ArrayType<int32_t> {
   static constexpr napi_typedarray_type type = napi_int32_array;
   static constexpr const char *name = "an Int32Array";
@@ -60,6 +65,18 @@ uint64_t integer_argument(const Napi::Value &value, const char *name, uint64_t m
   return static_cast<uint64_t>(number);
 }
 
+double number_argument(const Napi::Value &value, const char *name) {
+  if (!value.IsNumber()) refuse(value, name, "a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+uint64_t limit_argument(const Napi::Value &value) {
+  if (value.IsUndefined() || value.IsNull()) return 0;
+  const uint64_t limit = integer_argument(value, "memoryLimit", uint64_t{1} << 52);
+  if (limit == 0) refuse(value, "memoryLimit", "at least 1 byte");
+  return limit;
+}
+
 bool flag_argument(const Napi::Value &value, const char *name) {
   if (!value.IsBoolean()) refuse(value, name, "true or false");
   return value.As<Napi::Boolean>().Value();
@@ -90,6 +107,7 @@ std::vector<T> copy_array(const Napi::Value &value, const char *name, bool optio
 }
 
 template std::vector<uint8_t> copy_array<uint8_t>(const Napi::Value &, const char *, bool);
+template std::vector<uint16_t> copy_array<uint16_t>(const Napi::Value &, const char *, bool);
 template std::vector<int32_t> copy_array<int32_t>(const Napi::Value &, const char *, bool);
 template std::vector<uint32_t> copy_array<uint32_t>(const Napi::Value &, const char *, bool);
 template std::vector<float> copy_array<float>(const Napi::Value &, const char *, bool);

@@ -17,6 +17,9 @@ Napi::Object object_argument(const Napi::Value &value, const char *name);
 Napi::Array array_argument(const Napi::Value &value, const char *name);
 /// An integer in [0, most].
 uint64_t integer_argument(const Napi::Value &value, const char *name, uint64_t most);
+double number_argument(const Napi::Value &value, const char *name);
+/// Bytes, or 0 (no limit) for null and undefined.
+uint64_t limit_argument(const Napi::Value &value);
 bool flag_argument(const Napi::Value &value, const char *name);
 std::string string_argument(const Napi::Value &value, const char *name);
 /// -1 (none) or a fault point.

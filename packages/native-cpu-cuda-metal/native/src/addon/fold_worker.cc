@@ -6,6 +6,7 @@
 #include "addon/memory.h"
 #include "addon/plan.h"
 #include "addon/promise_worker.h"
+#include "common/error.h"
 #include "kvfold/backend.h"
 
 namespace kvfold {
@@ -79,17 +80,40 @@ Napi::Value run_step(Napi::Env env, const FoldHandle &state, Stage on_success, S
   });
 }
 
+/// Adds { fits, heldBytes, workingBytes }.
+void report_fold(const FoldState &state, Napi::Object *result) {
+  const Napi::Env env = result->Env();
+  kvfold_fold_report report{};
+  if (state.backend->fold_report != nullptr) report = state.backend->fold_report(state.fold);
+  Napi::Array fits = Napi::Array::New(env, report.fit_count);
+  for (uint32_t i = 0; i < report.fit_count; i++) {
+    const kvfold_fit_outcome &fit = report.fits[i];
+    Napi::Object outcome = Napi::Object::New(env);
+    outcome.Set("layer", fit.layer);
+    outcome.Set("head", fit.head);
+    outcome.Set("before", fit.before);
+    outcome.Set("after", fit.after);
+    outcome.Set("accepted", Napi::Boolean::New(env, fit.accepted != 0));
+    fits.Set(i, outcome);
+  }
+  result->Set("fits", fits);
+  result->Set("heldBytes", static_cast<double>(report.held_bytes));
+  result->Set("workingBytes", static_cast<double>(report.working_bytes));
+}
+
 kvfold_status check_and_prepare(FoldState *state, const kvfold_options *options, kvfold_error *error) {
   if (kvfold_status status = kvfold_check_options(options, error)) return status;
   if (kvfold_status status = kvfold_check_target(&state->target.target, error)) return status;
   if (kvfold_status status = kvfold_check_plan(&state->target.target, &state->plan.plan, error)) return status;
+  if (state->plan.plan.fit != nullptr && state->backend->attend == nullptr)
+    return fail(error, KVFOLD_STATUS_UNSUPPORTED, "%s cannot solve for values", state->backend->name);
   return state->backend->fold_prepare(&state->target.target, &state->plan.plan, options, &state->fold, error);
 }
 
 }  // namespace
 
-/// prepare({ memory, backend, threads, flag, failAt, plan, slots, positions, sources, destinations })
-///   -> Promise<{ fold, points }>
+/// prepare({ memory, backend, threads, flag, failAt, memoryLimit, plan, slots, positions, sources, destinations, bias,
+///           queries, outputs }) -> Promise<{ fold, points, fits, heldBytes, workingBytes }>
 Napi::Value prepare(const Napi::CallbackInfo &info) {
   const Napi::Env env = info.Env();
   const Napi::Object request = object_argument(info[0], "request");
@@ -99,13 +123,15 @@ Napi::Value prepare(const Napi::CallbackInfo &info) {
   state->backend = backend_argument(request.Get("backend"));
   state->plan.read(object_argument(request.Get("plan"), "plan"));
   state->target.read(request, state->memory, state->plan.plan.key_frame == KVFOLD_FRAME_TARGET);
+  if (state->plan.plan.fit != nullptr) state->target.read_fit(request);
   const uint32_t threads = threads_argument(request.Get("threads"));
+  const uint64_t limit = limit_argument(request.Get("memoryLimit"));
   const AbortFlag flag = flag_argument_or_none(request.Get("flag"));
   auto faults = std::make_shared<kvfold_faults>(kvfold_faults{fault_argument(request.Get("failAt")), 0});
   return PromiseWorker::start(
       env,
       [=](kvfold_error *error) {
-        const kvfold_options options = {threads, is_raised, flag.get(), faults.get()};
+        const kvfold_options options = {threads, is_raised, flag.get(), faults.get(), limit};
         return check_and_prepare(state.get(), &options, error);
       },
       [=](Napi::Env settled, kvfold_status status) -> Napi::Value {
@@ -113,6 +139,7 @@ Napi::Value prepare(const Napi::CallbackInfo &info) {
         Napi::Object result = Napi::Object::New(settled);
         result.Set("fold", wrap(settled, state));
         result.Set("points", static_cast<double>(faults->points));
+        report_fold(*state, &result);
         return result;
       });
 }
@@ -125,7 +152,7 @@ Napi::Value commit(const Napi::CallbackInfo &info) {
   const uint32_t threads = threads_argument(info[1]);
   auto faults = std::make_shared<kvfold_faults>(kvfold_faults{fault_argument(info[2]), 0});
   return run_step(info.Env(), state, Stage::committed, Stage::half_committed, faults, [=](kvfold_error *error) {
-    const kvfold_options options = {threads, nullptr, nullptr, faults.get()};
+    const kvfold_options options = {threads, nullptr, nullptr, faults.get(), 0};
     return state->backend->fold_commit(state->fold, &options, error);
   });
 }
@@ -137,7 +164,7 @@ Napi::Value rollback(const Napi::CallbackInfo &info) {
   const bool written = state->stage == Stage::committed || state->stage == Stage::half_committed;
   auto faults = std::make_shared<kvfold_faults>(kvfold_faults{-1, 0});
   return run_step(info.Env(), state, Stage::rolled_back, state->stage, faults, [=](kvfold_error *error) {
-    const kvfold_options options = {threads, nullptr, nullptr, nullptr};
+    const kvfold_options options = {threads, nullptr, nullptr, nullptr, 0};
     return written ? state->backend->fold_rollback(state->fold, &options, error) : KVFOLD_OK;
   });
 }

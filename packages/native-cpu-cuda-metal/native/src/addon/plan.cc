@@ -31,6 +31,8 @@ uint32_t frame_of(const Napi::Value &value) {
   throw_error(value.Env(), KVFOLD_STATUS_PLAN_SHAPE, "keyFrame \"" + frame + "\" is neither stored nor target");
 }
 
+bool is_nothing(const Napi::Value &value) { return value.IsNull() || value.IsUndefined(); }
+
 uint32_t u32(const Napi::Object &object, const char *name) {
   return static_cast<uint32_t>(integer_argument(object.Get(name), name, UINT32_MAX));
 }
@@ -51,6 +53,8 @@ void PlanStorage::read(const Napi::Object &object) {
   plan.members = {members.data(), members.size()};
   plan.bias = {bias.data(), bias.size()};
   plan.pins = {pins.data(), pins.size()};
+  if (!is_nothing(object.Get("fit"))) read_fit(object.Get("fit"));
+  if (!is_nothing(object.Get("values"))) read_values(object.Get("values"));
   const std::string layout = string_argument(object.Get("layout"), "layout");
   if (layout == "composite") {
     plan.layout = KVFOLD_COMPOSITE;
@@ -66,6 +70,65 @@ void PlanStorage::read(const Napi::Object &object) {
   plan.offsets = {offsets.data(), offsets.size()};
   plan.key_weights = read_weights(object.Get("keyWeights"), "keyWeights", &key_weights);
   plan.value_weights = read_weights(object.Get("valueWeights"), "valueWeights", &value_weights);
+}
+
+void PlanStorage::read_fit(const Napi::Value &value) {
+  const Napi::Object object = object_argument(value, "fit");
+  changed = copy_array<uint8_t>(object.Get("free"), "free");
+  fit.free = {changed.data(), changed.size()};
+  fit.lambda = number_argument(object.Get("lambda"), "lambda");
+  fit.horizon = u32(object, "horizon");
+  fit.max_rows = u32(object, "maxRows");
+  fit.holdout = u32(object, "holdout");
+  plan.fit = &fit;
+}
+
+void PlanStorage::read_values(const Napi::Value &value) {
+  if (plan.fit != nullptr)
+    throw_error(value.Env(), KVFOLD_STATUS_PLAN_FIT, "the plan both solves for values and gives values");
+  const Napi::Object object = object_argument(value, "values");
+  changed = copy_array<uint8_t>(object.Get("given"), "given");
+  given_values = copy_array<float>(object.Get("data"), "data");
+  values.given = {changed.data(), changed.size()};
+  values.data = {given_values.data(), given_values.size()};
+  plan.values = &values;
+}
+
+kvfold_query_layer query_layer_argument(const Napi::Value &value, std::vector<uint16_t> *storage) {
+  if (is_nothing(value)) return {};
+  const Napi::Object object = object_argument(value, "query layer");
+  *storage = copy_array<uint16_t>(object.Get("rows"), "rows");
+  return {u32(object, "heads"), number_argument(object.Get("scale"), "scale"), {storage->data(), storage->size()}};
+}
+
+void SampleStorage::read(const Napi::Object &object, uint32_t layer_count) {
+  positions = copy_array<int32_t>(object.Get("positions"), "positions");
+  const Napi::Array array = array_argument(object.Get("layers"), "layers");
+  if (array.Length() != layer_count)
+    throw_error(object.Env(), KVFOLD_STATUS_ARGUMENT, "the query sample needs one entry a layer");
+  rows.resize(layer_count);
+  for (uint32_t l = 0; l < layer_count; l++) layers.push_back(query_layer_argument(array.Get(l), &rows[l]));
+  sample = {{positions.data(), positions.size()}, layers.data(), layer_count};
+}
+
+void TargetStorage::read_fit(const Napi::Object &object) {
+  const uint32_t layer_count = target.memory->layer_count;
+  bias = copy_array<float>(object.Get("bias"), "bias", true);
+  target.bias = {bias.data(), bias.size()};
+  if (!is_nothing(object.Get("queries"))) {
+    queries.read(object_argument(object.Get("queries"), "queries"), layer_count);
+    target.queries = &queries.sample;
+  }
+  if (is_nothing(object.Get("outputs"))) return;
+  const Napi::Array array = array_argument(object.Get("outputs"), "outputs");
+  if (array.Length() != layer_count)
+    throw_error(object.Env(), KVFOLD_STATUS_ARGUMENT, "outputs needs one entry a layer");
+  outputs.resize(layer_count);
+  for (uint32_t l = 0; l < layer_count; l++) {
+    outputs[l] = copy_array<float>(array.Get(l), "outputs", true);
+    output_spans.push_back({outputs[l].data(), outputs[l].size()});
+  }
+  target.outputs = output_spans.data();
 }
 
 void TargetStorage::read(const Napi::Object &object, const kvfold_memory *memory, bool with_sources) {

@@ -24,7 +24,7 @@ struct ReadState {
   AbortFlag flag;
   std::vector<Napi::ObjectReference> results;
 
-  kvfold_options options() const { return {threads, is_raised, flag.get(), nullptr}; }
+  kvfold_options options() const { return {threads, is_raised, flag.get(), nullptr, 0}; }
 };
 
 std::shared_ptr<ReadState> read_request(const Napi::Value &value, uint32_t kind, bool unrotate, bool undo_hadamard) {

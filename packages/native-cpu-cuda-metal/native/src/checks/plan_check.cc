@@ -1,9 +1,10 @@
-// The rules of a plan, the same as in @kvfold/core and in the same order, once more at the border. What needs the counts
-// and the bias of the old cells, which a target does not carry, is checked there alone; here their necessary part.
+// The rules of a plan, the same as in @kvfold/core and in the same order, once more at the border. What needs counts
+// and bias of the old cells, which a target need not carry, is checked there alone; here their necessary part.
 #include <cmath>
 #include <vector>
 
 #include "checks/pin_check.h"
+#include "checks/value_check.h"
 #include "common/error.h"
 #include "common/tensor.h"
 #include "kvfold/backend.h"
@@ -180,7 +181,9 @@ kvfold_status check_all(const kvfold_target &target, const kvfold_plan &plan, kv
     if (kvfold_status status = check_padding(target, plan, error)) return status;
   }
   if (kvfold_status status = check_counts(plan, error)) return status;
+  if (kvfold_status status = check_fit_and_values(target, plan, error)) return status;
   if (kvfold_status status = check_pins(target, plan, error)) return status;
+  if (kvfold_status status = check_exact_values(target, plan, error)) return status;
   if (target.destinations.length != plan.rows)
     return fail(error, KVFOLD_STATUS_ARGUMENT, "%llu destinations for %u rows", wide(target.destinations.length),
                 plan.rows);

@@ -15,6 +15,7 @@ extern "C" const char *kvfold_status_code(kvfold_status status) {
     case KVFOLD_STATUS_PLAN_COUNTS: return "KVFOLD_PLAN_COUNTS";
     case KVFOLD_STATUS_PLAN_WEIGHT: return "KVFOLD_PLAN_WEIGHT";
     case KVFOLD_STATUS_PLAN_BIAS: return "KVFOLD_PLAN_BIAS";
+    case KVFOLD_STATUS_PLAN_FIT: return "KVFOLD_PLAN_FIT";
     case KVFOLD_STATUS_PLAN_PIN: return "KVFOLD_PLAN_PIN";
     case KVFOLD_STATUS_FAULT: return "KVFOLD_FAULT";
     case KVFOLD_STATUS_ABORTED: return "KVFOLD_ABORTED";

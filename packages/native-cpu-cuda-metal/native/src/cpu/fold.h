@@ -30,6 +30,9 @@ struct Fold {
   const kvfold_plan *plan;
   std::vector<TensorWork> tensors;  // [layers, keys then values]
   SliceTable table;                 // of the tensor at hand
+  SliceTable key_table;             // while a layer is fitted
+  std::vector<kvfold_fit_outcome> fits;
+  uint64_t held_bytes = 0, working_bytes = 0;
   Scratch<uint32_t> row_of_slot;    // [capacity] row that overwrites a slot, or kNotWritten
 
   Tensor tensor(uint32_t index) const { return tensor_of(*target->memory, index / 2, index % 2); }
@@ -49,9 +52,13 @@ kvfold_status fold_prepare(const kvfold_target *target, const kvfold_plan *plan,
 kvfold_status fold_commit(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
 kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
 void fold_free(kvfold_fold *fold);
+kvfold_fold_report fold_report(const kvfold_fold *fold);
 kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, float *out, kvfold_error *error);
 kvfold_status key_stats(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
                         kvfold_error *error);
+kvfold_status turn_queries(const kvfold_turn *turn, const kvfold_options *options, float *out, kvfold_error *error);
+kvfold_status attend(const kvfold_attention *attention, const kvfold_options *options,
+                     kvfold_attention_result *result, kvfold_error *error);
 
 extern const kvfold_backend kBackend;
 

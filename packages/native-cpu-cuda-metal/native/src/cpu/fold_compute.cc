@@ -1,7 +1,9 @@
 // Computed slices: decode, turn, weighted sum in f32 in the order of the members, encode. Every slice is made by one
-// thread from start to end, so the bits do not depend on how many threads there are.
+// thread from start to end, so the bits do not depend on how many threads there are. A slice whose value is changed
+// afterwards starts as what its members make it, and as a copy of bytes where that is one.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "common/error.h"
 #include "cpu/fold.h"
@@ -68,6 +70,12 @@ void compute_channel(const Recipe &recipe, const Tensor &tensor, const SliceTabl
   uint8_t *out = scratch + (before * tensor.dim + j * count) * bytes;
   for (size_t row = 0; row < plan.rows; row++) {
     if (!SliceTable::is_computed(table.entry(head, row))) continue;
+    const int64_t copied = recipe.copied_cell(row, head);
+    if (copied >= 0) {
+      std::memcpy(out, channel + recipe.target->slots.data[copied] * bytes, bytes);
+      out += bytes;
+      continue;
+    }
     float sum = 0.0f;
     for (size_t m = plan.offsets.data[row]; m < plan.offsets.data[row + 1]; m++) {
       const float weight = recipe.weight(head, m);
@@ -87,7 +95,10 @@ void compute_row_block(const Recipe &recipe, const Tensor &tensor, const SliceTa
     for (size_t head = 0; head < tensor.heads; head++) {
       const uint32_t entry = table.entry(head, row);
       if (!SliceTable::is_computed(entry)) continue;
-      compute_row_slice(recipe, tensor, row, head, space, scratch + SliceTable::index(entry) * tensor.slice_bytes);
+      uint8_t *out = scratch + SliceTable::index(entry) * tensor.slice_bytes;
+      const int64_t copied = recipe.copied_cell(row, head);
+      if (copied < 0) compute_row_slice(recipe, tensor, row, head, space, out);
+      else std::memcpy(out, tensor.slice(recipe.target->slots.data[copied], head), tensor.slice_bytes);
     }
   }
 }

@@ -16,19 +16,18 @@ namespace {
 
 constexpr size_t kCellsOfTask = 64;
 
-void read_raw(const kvfold_read &read, const Tensor &tensor, size_t head, size_t cell, float *out) {
-  const size_t slot = read.slots.data[cell];
+}  // namespace
+
+void decode_slice(const Tensor &tensor, size_t slot, size_t head, float *out) {
   if (!tensor.transposed) return decode(tensor.type, tensor.slice(slot, head), out, tensor.dim);
   for (size_t j = 0; j < tensor.dim; j++)
     out[j] = decode_element(tensor.type, tensor.channel(head * tensor.dim + j) + slot * tensor.element_bytes);
 }
 
-}  // namespace
-
 void read_slice(const kvfold_read &read, const Tensor &tensor, size_t head, size_t cell, Angles *angles, float *out) {
   const kvfold_memory_layer &layer = read.memory->layers[read.layer];
   const bool turn = read.unrotate != 0 && layer.rope_pairing != KVFOLD_ROPE_NONE;
-  read_raw(read, tensor, head, cell, out);
+  decode_slice(tensor, read.slots.data[cell], head, out);
   if (read.undo_hadamard != 0 || turn) hadamard(tensor.hadamard, out, tensor.dim);
   if (!turn) return;
   const bool mapped = read.sources.length != 0;

@@ -21,6 +21,9 @@ struct AngleSpace {
   Angles angles;
 };
 
+/// out: [dim]. The slice of (slot, head) as it lies, in the basis of the cache.
+void decode_slice(const Tensor &tensor, size_t slot, size_t head, float *out);
+
 /// out: [dim]. As `kvfold_read` asks: Hadamard undone, rotation undone.
 void read_slice(const kvfold_read &read, const Tensor &tensor, size_t head, size_t cell, Angles *angles, float *out);
 

@@ -1,6 +1,8 @@
 // Which slices of a tensor a plan copies and which it computes.
 #include "cpu/slices.h"
 
+#include "common/queries.h"
+
 namespace kvfold {
 namespace cpu {
 
@@ -29,6 +31,11 @@ int64_t Recipe::copied_cell(size_t row, size_t head) const {
   return only;
 }
 
+bool Recipe::is_changed(size_t row, size_t head) const {
+  const kvfold_u8_span *mask = kind == KVFOLD_VALUES ? changed_values(*plan) : nullptr;
+  return mask != nullptr && is_marked(*mask, *plan, max_heads, layer, head, row);
+}
+
 bool SliceTable::allocate(size_t heads, size_t rows) {
   size_t entries = 0;
   rows_ = rows;
@@ -41,7 +48,7 @@ void SliceTable::fill(const Recipe &recipe, const Tensor &tensor) {
   for (size_t head = 0; head < tensor.heads; head++) {
     begin_[head] = computed;
     for (size_t row = 0; row < rows_; row++) {
-      const int64_t cell = recipe.copied_cell(row, head);
+      const int64_t cell = recipe.is_changed(row, head) ? -1 : recipe.copied_cell(row, head);
       entries_[head * rows_ + row] = cell < 0 ? (kComputed | computed++) : recipe.target->slots.data[cell];
     }
   }

@@ -23,12 +23,17 @@ struct Recipe {
   /// The cell whose bytes the slice (row, head) is, or -1 when the slice has to be computed. A slice is a copy when one
   /// member has weight 1, all others 0, and its key stays where it was rotated.
   int64_t copied_cell(size_t row, size_t head) const;
+  /// Whether the plan solves for this value or gives it: then the slice is in scratch even if it starts as a copy.
+  bool is_changed(size_t row, size_t head) const;
   float weight(size_t head, size_t member) const;
   /// By how many positions the key of a cell has to be turned for a row; 0 for values and in the stored frame.
   int64_t turn(size_t row, size_t head, size_t cell) const;
 };
 
 /// Entry of the slice table: the physical slot to copy from, or the running number of a computed slice.
+///
+///     rows      a   [bc]   d   e'        a, d: copies     [bc]: a sum     e': a value of its own
+///     entries   #a   0     #d  1         in scratch: 0 1
 class SliceTable {
  public:
   static constexpr uint32_t kComputed = 0x80000000u;

@@ -9,6 +9,7 @@
 #include "common/tensor.h"
 #include "reference/convert.h"
 #include "reference/rows.h"
+#include "reference/values.h"
 
 namespace kvfold {
 namespace reference {
@@ -26,6 +27,7 @@ struct Fold {
   const kvfold_memory *memory;
   std::vector<uint32_t> destinations;
   std::vector<Image> images;  // [layers, keys then values]
+  std::vector<kvfold_fit_outcome> fits;
 };
 
 struct Place {
@@ -110,6 +112,11 @@ bool compute_image(Place place, const Tensor &tensor, const kvfold_options *opti
   return true;
 }
 
+kvfold_status change_values(const NewRows &rows, const kvfold_options *options, Fold *fold, kvfold_error *error) {
+  if (rows.plan.values != nullptr) return store_given(rows, error);
+  return rows.plan.fit != nullptr ? fit_layer(rows, options, &fold->fits, error) : KVFOLD_OK;
+}
+
 kvfold_status prepare(const kvfold_target &target, const kvfold_plan &plan, const kvfold_options *options, Fold *fold,
                       kvfold_error *error) {
   fold->memory = target.memory;
@@ -120,6 +127,10 @@ kvfold_status prepare(const kvfold_target &target, const kvfold_plan &plan, cons
     const Tensor tensor = tensor_of(*target.memory, i / 2, i % 2);
     const Place place = {&target, &plan, i / 2, i % 2, 0};
     if (!compute_image(place, tensor, options, &fold->images[i])) return fail_aborted(error);
+    if (i % 2 == KVFOLD_VALUES) {
+      const NewRows rows = {target, plan, i / 2, fold->images[i - 1].fresh.data(), fold->images[i].fresh.data()};
+      if (kvfold_status status = change_values(rows, options, fold, error)) return status;
+    }
     if (fault_here(options)) return fail_fault(options, error, "after a tensor was prepared");
   }
   return cancelled(options) ? fail_aborted(error) : KVFOLD_OK;
@@ -199,9 +210,17 @@ kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *, kvfold_er
 
 void fold_free(kvfold_fold *fold) { delete inner(fold); }
 
+/// Working memory is not counted here.
+kvfold_fold_report fold_report(const kvfold_fold *fold) {
+  const Fold &self = *reinterpret_cast<const Fold *>(fold);
+  uint64_t held = 0;
+  for (const Image &image : self.images) held += image.fresh.size() + image.saved.size();
+  return {self.fits.empty() ? nullptr : self.fits.data(), self.fits.size(), held, 0};
+}
+
 const kvfold_backend kBackend = {
     KVFOLD_BACKEND_ABI, sizeof(kvfold_backend), "reference", supports, fold_prepare, fold_commit, fold_rollback,
-    fold_free,          read_rows,              key_stats,
+    fold_free,          read_rows,              key_stats,         turn_queries, attend,      fold_report,
 };
 
 }  // namespace reference

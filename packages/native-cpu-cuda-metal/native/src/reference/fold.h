@@ -16,6 +16,10 @@ void fold_free(kvfold_fold *fold);
 kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, float *out, kvfold_error *error);
 kvfold_status key_stats(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
                         kvfold_error *error);
+kvfold_status turn_queries(const kvfold_turn *turn, const kvfold_options *options, float *out, kvfold_error *error);
+kvfold_status attend(const kvfold_attention *attention, const kvfold_options *options,
+                     kvfold_attention_result *result, kvfold_error *error);
+kvfold_fold_report fold_report(const kvfold_fold *fold);
 
 extern const kvfold_backend kBackend;
 

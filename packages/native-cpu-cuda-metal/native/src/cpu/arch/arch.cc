@@ -52,7 +52,9 @@ bool has_f16c() {
 const Primitives *choose() {
 #if defined(KVFOLD_X86_F16C)
   const char *asked = std::getenv("KVFOLD_ISA");
-  const bool allowed = asked == nullptr || std::strcmp(asked, "f16c") == 0;
+  bool allowed = asked == nullptr || asked[0] == '\0';
+  static const char *const kWithF16c[] = {"f16c", "avx2", "avx512"};  // the latter two for the attention kernels
+  for (const char *isa : kWithF16c) allowed = allowed || std::strcmp(asked, isa) == 0;
   if (allowed && has_f16c()) return &kF16c;
 #endif
   return &kScalar;

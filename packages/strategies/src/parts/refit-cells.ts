@@ -1,0 +1,81 @@
+/** Which cells `refit` keeps: pins of all heads, pins of each head, and what each head attends to. */
+import type { CacheView, PlanContext } from "@kvfold/core";
+import { createBreather } from "./breathe.js";
+import { union, without } from "./cells.js";
+import { bestCells, type HeadScores } from "./scores.js";
+
+const NONE = new Uint32Array(0);
+
+/** Room and scores that a selection is made from. */
+export interface CellScores {
+  /** What all heads pin by, or null for no such pins. [cells] */
+  readonly shared: Float32Array | null;
+  /** What each head pins by, or null for no such pins. */
+  readonly head: HeadScores | null;
+  /** What the rest is chosen by. */
+  readonly worth: HeadScores;
+}
+
+/** How many cells of each kind. */
+export interface CellCounts {
+  readonly shared: number;
+  readonly head: number;
+  readonly rest: number;
+}
+
+/** Cells by layer and KV head, each in rising order. */
+export type CellsByHead = readonly (readonly Uint32Array[])[];
+
+export interface CellChoice {
+  /** Pinned in all heads, in rising order. */
+  readonly shared: Uint32Array;
+  /** Cells that compete still, in rising order. */
+  readonly free: Uint32Array;
+  /** Pins of each head and its rest. */
+  readonly chosen: CellsByHead;
+  /** What each head attends to: those whose values may be fitted. */
+  readonly rest: CellsByHead;
+}
+
+/** Shares of `room` rounded down; the rest gets what is left. */
+export function splitRoom(room: number, sharedPins: number, headPins: number): CellCounts {
+  const shared = Math.floor(sharedPins * room);
+  const head = Math.min(Math.floor(headPins * room), room - shared);
+  return { shared, head, rest: room - shared - head };
+}
+
+/**
+ * Chooses cell by cell what is worth most: first for all heads, then for each head among those that are left.
+ *
+ *     free cells   b c d e f g h      1 shared pin, 1 pin and 1 other of each head
+ *     all heads    d
+ *     head 0       d   f   b          chosen: b f, rest: b
+ *     head 1       d   c   g          chosen: c g, rest: g
+ *
+ * @param free in rising order
+ */
+export async function chooseCells(
+  view: CacheView,
+  context: PlanContext,
+  free: Uint32Array,
+  { counts, scores, who }: { counts: CellCounts; scores: CellScores; who: string },
+): Promise<CellChoice> {
+  const breathe = createBreather(context, who);
+  const shared = scores.shared === null ? NONE : bestCells(scores.shared, free, counts.shared);
+  const others = without(free, shared);
+  const chosen: Uint32Array[][] = [];
+  const rest: Uint32Array[][] = [];
+  for (const [layer, { kvHeads }] of view.shape.layers.entries()) {
+    chosen.push([]);
+    rest.push([]);
+    for (let head = 0; head < kvHeads; head++) {
+      await breathe();
+      const pins = scores.head === null ? NONE : bestCells(scores.head(layer, head), others, counts.head);
+      const left = without(others, pins);
+      const best = bestCells(scores.worth(layer, head), left, counts.rest);
+      chosen[layer]!.push(union(pins, best));
+      rest[layer]!.push(best);
+    }
+  }
+  return { shared, free: others, chosen, rest };
+}
