@@ -8,7 +8,7 @@ import { LLAMA, temporaryFile } from "./fixtures.js";
 const built = fileURLToPath(new URL("../dist/index.js", import.meta.url));
 
 const WORKER = `
-  const { parentPort, workerData } = await import("node:worker_threads");
+  import { parentPort, workerData } from "node:worker_threads";
   const { loadModel } = await import(workerData.built);
   const model = await loadModel({ modelPath: workerData.modelPath });
   const context = await model.createContext({ contextSize: 4096, threads: 1 });
@@ -18,9 +18,9 @@ const WORKER = `
 
 const MAIN = `
   import { Worker } from "node:worker_threads";
-  const [built, modelPath, source] = process.argv.slice(1);
+  const [built, modelPath, file] = process.argv.slice(2);
   for (let round = 0; round < 5; round++) {
-    const worker = new Worker(new URL("data:text/javascript," + encodeURIComponent(source)), { workerData: { built, modelPath } });
+    const worker = new Worker(file, { workerData: { built, modelPath } });
     await new Promise((resolve, reject) => { worker.once("message", resolve); worker.once("error", reject); });
     await worker.terminate();
   }
@@ -29,7 +29,12 @@ const MAIN = `
 
 it("survives workers that are terminated while they decode", async () => {
   const modelPath = await temporaryFile(tinyModelFile(LLAMA));
-  const args = ["--input-type=module", "--eval", MAIN, "--", built, modelPath, WORKER];
+  const args = [
+    await temporaryFile(MAIN, "main.mjs"),
+    built,
+    modelPath,
+    await temporaryFile(WORKER, "worker.mjs"),
+  ];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     encoding: "utf8",
     timeout: 120_000,

@@ -5,7 +5,7 @@ import { draw, pinsOf, scoredOps, type TinyOptions, tinyCache, tinyContext, tiny
 import { type EvictOptions, evict } from "./evict.js";
 import { surprise } from "./scorers/surprise.js";
 
-const bare = { sinks: 0, recent: 0 };
+const bare = { sinks: 0, recent: 0, neighbours: 0 };
 
 async function planOf(
   scores: readonly (readonly (readonly number[])[])[],
@@ -27,7 +27,7 @@ describe("evict per head", () => {
       ],
       [[0, 5, 5, 9, 1, 1, 0, 0]],
     ];
-    const made = await planOf(scores, { sinks: 1, recent: 2 }, { target: 5 });
+    const made = await planOf(scores, { ...bare, sinks: 1, recent: 2 }, { target: 5 });
     // the head that layer 1 lacks repeats its head 0
     expect(draw(made)).toBe("acfgh abegh abdgh abdgh");
     expect(made.layout).toBe("composite");
@@ -40,6 +40,13 @@ describe("evict per head", () => {
   it("prefers the older of equal cells, and any number to none", async () => {
     expect(draw(await planOf([[[5, 5, 5, 5, 0]]], bare, { target: 3 }))).toBe("abe");
     expect(draw(await planOf([[[Number.NaN, -7, Number.NaN, -8, 0]]], bare, { target: 4 }))).toBe("abde");
+  });
+
+  it("keeps a needle of several tokens whole, for the sake of its best one", async () => {
+    const scores = [[[0, 1, 2, 1, 0, 0, 9, 0, 0, 3, 0, 0]]];
+    expect(draw(await planOf(scores, { ...bare, neighbours: 1 }, { target: 4 }))).toBe("fghl");
+    expect(draw(await planOf(scores, { ...bare, neighbours: 2 }, { target: 6 }))).toBe("efghil");
+    expect(draw(await planOf(scores, bare, { target: 4 }))).toBe("cgjl");
   });
 
   it("always keeps the newest cell", async () => {
@@ -59,7 +66,7 @@ describe("evict per head", () => {
         [1, 0, 0, 9, 8, 0],
       ],
     ];
-    const made = await planOf(scores, { sinks: 0, recent: 1 }, { target: 4, pins: pinsOf("0 0 1 0 0 0") });
+    const made = await planOf(scores, { ...bare, recent: 1 }, { target: 4, pins: pinsOf("0 0 1 0 0 0") });
     expect(draw(made)).toBe("cabf cdef");
     expect([...made.pins!]).toEqual([0, 0, PIN_LEVEL.absorb, 0, 0, PIN_LEVEL.exact]);
   });
@@ -98,7 +105,7 @@ describe("evict shared", () => {
   it("keeps the same cells in all heads, at their true positions", async () => {
     const made = await planOf(
       [[[0, 1, 9, 2, 5, 8, 0, 0]]],
-      { per: "shared", sinks: 1, recent: 2 },
+      { ...bare, per: "shared", sinks: 1, recent: 2 },
       { target: 5 },
     );
     expect(draw(made)).toBe("a@0 c@2 f@5 g@6 h@7");

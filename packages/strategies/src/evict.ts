@@ -12,6 +12,9 @@
  * so it needs cells of one token without bias. `per=shared` takes the union of the heads: scores become ranks in [0, 1]
  * within each head, and a cell gets its largest rank. Of equal scores the older cell stays.
  *
+ * A cell is worth what the best cell within `neighbours` is worth (max-pooling, as SnapKV does over 5 cells, arXiv
+ * 2404.14469): a name or number of several tokens is kept whole, or not at all. 0 takes the scores as they are.
+ *
  * Sinks and newest cells are pinned `exact` and count towards the target (arXiv 2309.17453), and so does any pin of
  * a wrapper. The newest cell always stays, as decoding goes on behind it. Only cells of the range compete.
  */
@@ -32,7 +35,7 @@ import { createBreather } from "./parts/breathe.js";
 import { composeHeads } from "./parts/heads.js";
 import { isFree, needRoom, raisePins } from "./parts/pins.js";
 import { scorer, wholeNumber } from "./parts/schemas.js";
-import { bestCells, type HeadScores, ranks, scoresByHead } from "./parts/scores.js";
+import { bestCells, type HeadScores, pooled, ranks, scoresByHead } from "./parts/scores.js";
 import { keydiff } from "./scorers/keydiff.js";
 
 export interface EvictOptions {
@@ -44,6 +47,8 @@ export interface EvictOptions {
   readonly sinks: number;
   /** Cells kept at the end of the cache. */
   readonly recent: number;
+  /** Distance, in cells, within which a cell takes over the best score. */
+  readonly neighbours: number;
 }
 
 export const evict: StrategyFactory<EvictOptions> = defineStrategy({
@@ -55,15 +60,21 @@ export const evict: StrategyFactory<EvictOptions> = defineStrategy({
       per: v.picklist(["head", "shared"], "expected head or shared"),
       sinks: wholeNumber,
       recent: wholeNumber,
+      neighbours: wholeNumber,
     }),
     info: {
       by: { default: keydiff(), description: "the scorer", kind: "scorer", always: true },
       per: { default: "head", description: "head or shared: who chooses cells", always: true },
       sinks: { default: 4, description: "kept at the start of the cache", unit: "cells" },
       recent: { default: 128, description: "kept at the end of the cache", unit: "cells" },
+      neighbours: {
+        default: 2,
+        description: "a cell is worth what the best this near is worth",
+        unit: "cells",
+      },
     },
   },
-  create: ({ by, per, sinks, recent }) => ({
+  create: ({ by, per, sinks, recent, neighbours }) => ({
     signals: by.signals,
     appliesTo: (shape) => {
       const windowed = shape.layers.find((layer) => layer.window !== null);
@@ -80,7 +91,7 @@ export const evict: StrategyFactory<EvictOptions> = defineStrategy({
       const staying = view.shape.cells - free.length;
       needRoom(view, context, staying, { who: "evict", scope: "all" });
       if (per === "head") needPlainCells(view);
-      const scores = scoresByHead(by, await by.score(view, context), view.shape);
+      const scores = pooled(scoresByHead(by, await by.score(view, context), view.shape), neighbours);
       const choice: Choice = { view, context, pins, free, count: context.target - staying, scores };
       return per === "head" ? evictByHead(choice) : evictShared(choice);
     },

@@ -10,7 +10,8 @@ const CELLS = 4;
 const lease = (options: Parameters<typeof smallCache>[0] = {}): Promise<CacheLease> =>
   smallCache({ cells: CELLS, ...options }).lease();
 const all = Array.from({ length: CELLS }, (_, cell) => cell);
-const rowsAt = (positions: readonly number[]) => positions.map((position, cell) => ({ members: [cell], position }));
+const rowsAt = (positions: readonly number[]) =>
+  positions.map((position, cell) => ({ members: [cell], position }));
 
 describe("a plan changes nothing when", () => {
   it("it keeps every cell, as shared or composite plan, under any frame that turns no key", async () => {
@@ -51,7 +52,10 @@ describe("a plan changes something when", () => {
   it("weights, counts or a bias are others", async () => {
     const view = await lease();
     const plan = identityPlan(view);
-    const half = sharedPlan(view, rowsAt(all).map((row) => ({ ...row, valueWeights: [0.5] })));
+    const half = sharedPlan(
+      view,
+      rowsAt(all).map((row) => ({ ...row, valueWeights: [0.5] })),
+    );
     expect(isNoOpPlan(half, view)).toBe(false);
     expect(isNoOpPlan({ ...plan, counts: Uint32Array.of(2, 1, 1, 0) }, view)).toBe(false);
     expect(isNoOpPlan({ ...plan, bias: Float32Array.of(0, 0, 0, 1) }, view)).toBe(false);

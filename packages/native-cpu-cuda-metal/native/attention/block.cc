@@ -59,7 +59,6 @@ void join_values(const Kernels &kernels, const Head &head, size_t cell, size_t c
   outputs.begin = Start::scaled;
   outputs.finish = Finish::store;
   outputs.start = block.correction;
-  if (outputs.m == 1) outputs.row_stride = head.value_dim;
   kernels.product(outputs);
 }
 

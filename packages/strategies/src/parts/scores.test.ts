@@ -1,7 +1,7 @@
 /** Ranks and best cells, by hand and against the obvious. */
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { bestCells, ranks } from "./scores.js";
+import { bestCells, pooled, ranks } from "./scores.js";
 
 const SEED = 20240302;
 const all = (length: number): Uint32Array => Uint32Array.from({ length }, (_, i) => i);
@@ -41,5 +41,20 @@ it("agrees with sorting everything", () => {
       }
     }),
     { seed: SEED, numRuns: 500 },
+  );
+});
+
+it("pools like the obvious loop, and shared scores once", () => {
+  const scores = fc.float32Array({ noNaN: true, minLength: 1, maxLength: 40 });
+  fc.assert(
+    fc.property(scores, fc.nat(50), (values, distance) => {
+      const best = pooled(() => values, distance);
+      const want = values.map((_, i) =>
+        Math.max(...values.slice(Math.max(0, i - distance), i + distance + 1)),
+      );
+      expect(best(0, 0)).toEqual(want);
+      expect(best(3, 1)).toBe(best(0, 0));
+    }),
+    { seed: SEED },
   );
 });

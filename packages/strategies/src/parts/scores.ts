@@ -26,6 +26,23 @@ export function scoresByHead(scorer: Scorer, scores: Scores, shape: CacheShape):
 }
 
 /**
+ * Every cell gets the largest score within `distance` cells on both sides.
+ *
+ *     scores 0 0 7 0 0 0 1    distance 1   ->   0 7 7 7 0 1 1
+ */
+export function pooled(scores: HeadScores, distance: number): HeadScores {
+  if (distance === 0) return scores;
+  // scores that all heads share come as one array: pooled once
+  const known = new Map<Float32Array, Float32Array>();
+  return (layer, head) => {
+    const own = scores(layer, head);
+    const kept = known.get(own) ?? largestWithin(own, distance);
+    known.set(own, kept);
+    return kept;
+  };
+}
+
+/**
  * The rank of each chosen cell among them: the share of the others with a lower score, so equal scores get equal ranks
  * and a best one of its own gets 1. The other cells get 0.
  *
@@ -70,6 +87,25 @@ function needLength(scorer: Scorer, array: unknown, length: number, what: string
   if (array instanceof Float32Array && array.length === length) return;
   const got = array instanceof Float32Array ? `${array.length} numbers` : "no Float32Array";
   throw badScores(scorer, `gave ${got} as ${what}, must be ${length}`);
+}
+
+/** Sliding maximum with a queue of falling candidates: each cell enters and leaves once, whatever the distance. */
+function largestWithin(scores: Float32Array, distance: number): Float32Array {
+  const best = new Float32Array(scores.length);
+  const queue = new Uint32Array(scores.length);
+  let head = 0;
+  let tail = 0;
+  for (let next = 0; next < scores.length + distance; next++) {
+    if (next < scores.length) {
+      while (tail > head && scores[queue[tail - 1]!]! <= scores[next]!) tail--;
+      queue[tail++] = next;
+    }
+    const cell = next - distance;
+    if (cell < 0) continue;
+    if (queue[head]! < cell - distance) head++;
+    best[cell] = scores[queue[head]!]!;
+  }
+  return best;
 }
 
 const withoutNaN = (scores: Float32Array): Float32Array =>
