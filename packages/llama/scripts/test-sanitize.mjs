@@ -26,6 +26,10 @@ function runtimes() {
   return process.exit(0);
 }
 
+const TESTS = ["faults", "refusals", "model-files", "sequences", "snapshots", "life", "bias"].map(
+  (name) => `test/${name}`,
+);
+
 const preload = runtimes();
 run([
   join(root, "scripts", "build-native.mjs"),
@@ -35,7 +39,7 @@ run([
 ]);
 // npx would start a shell, which does not bear the preloaded libraries
 const vitest = join(dirname(fileURLToPath(import.meta.resolve("vitest/package.json"))), "vitest.mjs");
-run([vitest, "run", "test/faults", "test/refusals", "test/sequences", "test/life", "test/bias"], {
+run([vitest, "run", ...TESTS], {
   LD_PRELOAD: preload,
   ASAN_OPTIONS: "detect_leaks=0", // Node itself keeps what it allocates
   UBSAN_OPTIONS: "print_stacktrace=1:halt_on_error=1",

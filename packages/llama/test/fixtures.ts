@@ -2,9 +2,15 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type CacheView, createRandom, type MergePlan } from "@kvfold/core";
+import {
+  type CacheView,
+  createRandom,
+  KvfoldError,
+  type KvfoldErrorCode,
+  type MergePlan,
+} from "@kvfold/core";
 import { composite, shared } from "@kvfold/testkit";
-import { onTestFinished } from "vitest";
+import { expect, onTestFinished } from "vitest";
 import type { ContextOptions } from "../src/context/options.js";
 import { type LlamaContext, type LlamaModel, type LlamaSequence, loadModel } from "../src/index.js";
 import { TINY_LLAMA, type TinyModelSpec, tinyModelFile } from "../src/tiny-model/tiny-model.js";
@@ -117,4 +123,15 @@ export function pairs(view: CacheView, squeeze = 0): MergePlan {
     cell >= cells - 8 ? cells + cell : Math.floor(cell / 2),
   );
   return shared(view, { group, logCount: true, squeeze });
+}
+
+/** Wants a KvfoldError of this code. */
+export async function refused(work: Promise<unknown>, code: KvfoldErrorCode): Promise<KvfoldError> {
+  const error = await work.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(KvfoldError);
+  expect(error).toMatchObject({ code });
+  return error as KvfoldError;
 }

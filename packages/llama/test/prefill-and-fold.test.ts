@@ -1,5 +1,6 @@
 /** Folding while the prompt is being read. */
 import { type CacheView, keepPlan, type MergeStrategy, type PlanContext } from "@kvfold/core";
+import { evict } from "@kvfold/strategies";
 import { boundFor, expectWithin, shared } from "@kvfold/testkit";
 import { describe, expect, it } from "vitest";
 import { prefillAndFold } from "../src/index.js";
@@ -43,15 +44,16 @@ describe("prefillAndFold", () => {
       onFold: ({ before, after }) => ranges.push(before - after),
     });
     expect(report.tokens).toBe(400);
-    expect(ranges).toEqual(Array<number>(6).fill(48));
-    expect(report.folds).toHaveLength(6);
-    expect(sequence.cells).toBe(6 * 16 + 16);
+    // the rest of 16 tokens is folded too
+    expect(ranges).toEqual([...Array<number>(6).fill(48), 12]);
+    expect(report.folds).toHaveLength(7);
+    expect(sequence.cells).toBe(6 * 16 + 4);
     expect(sequence.tokensSeen).toBe(400);
     // the prompt would not have fitted in one piece
     expect(report.peakCells).toBe(5 * 16 + 64);
     expect(sequence.nextPosition).toBe(400);
     const logits = await sequence.decode(3);
-    const bound = boundFor("logits", "f16", { flashAttention: true, layers: LLAMA.layers, cells: 113 });
+    const bound = boundFor("logits", "f16", { flashAttention: true, layers: LLAMA.layers, cells: 101 });
     expectWithin(
       logits,
       referenceModel(LLAMA).attendOver(3, 400, await readCache(sequence)),
@@ -76,6 +78,23 @@ describe("prefillAndFold", () => {
     const lease = await sequence.lease();
     expect(lease.signals.tokenLogProbs).not.toBeNull();
     lease.release();
+  });
+
+  it("waits while the budget does not hold the pins, and says so only at the end", async () => {
+    const { sequence } = await open(LLAMA);
+    const folds: number[] = [];
+    const pinned = evict({ sinks: 4, recent: 40 });
+    await prefillAndFold(sequence, tokens, {
+      every: 100,
+      strategy: pinned,
+      ratio: 4,
+      onFold: (report) => folds.push(report.before),
+    });
+    // 100 tokens would have to become 25 cells
+    expect(folds[0]).toBe(200);
+    await sequence.clear();
+    const short = prefillAndFold(sequence, tokens.slice(0, 120), { every: 100, strategy: pinned, ratio: 4 });
+    await expect(short).rejects.toMatchObject({ code: "KVFOLD_BUDGET" });
   });
 
   it("refuses odd arguments, and stops at an abort between folds", async () => {

@@ -17,14 +17,18 @@ export function createProgress(streams: Streams, quiet: boolean): Progress {
   if (!streams.live) return { now: () => {}, done: (text) => streams.err(text), stop: () => {} };
   // stdin stays as it is: taking it over would keep Ctrl-C from us
   const spinner = ora({ stream: process.stderr, discardStdin: false });
+  let stopped = false;
+  const show = (text: string): void => {
+    if (stopped) return; // news that come late must not start it again
+    spinner.text = text;
+    if (!spinner.isSpinning) spinner.start();
+  };
   return {
-    now: (text) => {
-      spinner.text = text;
-      if (!spinner.isSpinning) spinner.start();
+    now: show,
+    done: show,
+    stop: () => {
+      stopped = true;
+      spinner.stop();
     },
-    done: (text) => {
-      spinner.text = text;
-    },
-    stop: () => void spinner.stop(),
   };
 }

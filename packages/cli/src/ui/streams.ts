@@ -18,16 +18,26 @@ export interface Streams {
 const DEFAULT_WIDTH = 100;
 const NARROWEST = 40;
 
-/** The process's own streams. `COLUMNS` wins over the terminal; `NO_COLOR` (no-color.org) switches colours off. */
-export function processStreams(environment: NodeJS.ProcessEnv = process.env): Streams {
+type Output = Pick<NodeJS.WriteStream, "write" | "isTTY" | "columns">;
+
+/**
+ * The process's own streams. `COLUMNS` wins over the terminal; `NO_COLOR` (no-color.org) switches colours off. A
+ * terminal without a size says that it has 0 columns; nothing can be drawn over there.
+ */
+export function processStreams(
+  environment: NodeJS.ProcessEnv = process.env,
+  stdout: Output = process.stdout,
+  stderr: Output = process.stderr,
+): Streams {
   const wished = Number.parseInt(environment.COLUMNS ?? "", 10);
-  const columns = Number.isFinite(wished) ? wished : (process.stdout.columns ?? DEFAULT_WIDTH);
+  const columns = wished > 0 ? wished : stdout.columns > 0 ? stdout.columns : DEFAULT_WIDTH;
+  const watched = stderr.isTTY === true && stderr.columns > 0;
   return {
-    out: (line) => void process.stdout.write(`${line}\n`),
-    err: (line) => void process.stderr.write(`${line}\n`),
+    out: (line) => void stdout.write(`${line}\n`),
+    err: (line) => void stderr.write(`${line}\n`),
     width: Math.max(NARROWEST, columns),
-    live: process.stderr.isTTY === true && environment.TERM !== "dumb" && environment.CI === undefined,
-    colour: process.stdout.isTTY === true && (environment.NO_COLOR ?? "") === "",
+    live: watched && environment.TERM !== "dumb" && environment.CI === undefined,
+    colour: stdout.isTTY === true && (environment.NO_COLOR ?? "") === "",
   };
 }
 

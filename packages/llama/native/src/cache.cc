@@ -97,7 +97,8 @@ void describe_cache(CacheInfo &info, const GraphProbe &probe, llama_seq_id seque
   const size_t from = list + kCellBytes * cells;
   if (cells == 0 || from + 8 + after > writer.metadata.size())
     throw Failure("KVFOLD_LLAMA_SELF_TEST", "the state of a sequence has another form than expected");
-  info.trailer.assign(writer.metadata.begin() + static_cast<ptrdiff_t>(from), writer.metadata.end() - static_cast<ptrdiff_t>(after));
+  const auto begin = writer.metadata.begin(), end = writer.metadata.end();
+  info.trailer.assign(begin + static_cast<ptrdiff_t>(from), end - static_cast<ptrdiff_t>(after));
   info.values_transposed = info.trailer[0] != 0;
 
   const std::vector<const ggml_tensor *> roots = roots_in(writer);
@@ -111,7 +112,8 @@ void describe_cache(CacheInfo &info, const GraphProbe &probe, llama_seq_id seque
     for (const ggml_tensor *root : roots)
       if (layer_named(root, "cache_v_l") == layer.index) layer.facts.value = root;
     const std::string problem = check_layer(info, layer);
-    if (info.problem.empty() && !problem.empty()) info.problem = "layer " + std::to_string(layer.index) + ": " + problem;
+    if (info.problem.empty() && !problem.empty())
+      info.problem = "layer " + std::to_string(layer.index) + ": " + problem;
     info.key_roots.insert(layer.facts.key);
     info.layers.push_back(std::move(layer));
   }

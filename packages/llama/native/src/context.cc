@@ -204,7 +204,7 @@ Napi::Value describe_context(const Napi::CallbackInfo &info) {
   object.Set("windowedPart", cache.windowed_part);
   object.Set("valuesTransposed", cache.values_transposed);
   Napi::Array layers = Napi::Array::New(env, cache.layers.size());
-  for (size_t i = 0; i < cache.layers.size(); i++) layers.Set(static_cast<uint32_t>(i), layer_object(env, cache.layers[i]));
+  for (uint32_t i = 0; i < cache.layers.size(); i++) layers.Set(i, layer_object(env, cache.layers[i]));
   object.Set("layers", layers);
   return object;
 }

@@ -78,6 +78,7 @@ struct Tag<ContextHandle> {
 };
 
 // The right to touch a context, until destroyed. @throws KVFOLD_DISPOSED, KVFOLD_CACHE_BUSY
+// A job takes the only reference with it, so that the right ends on the thread that did the work.
 class Exclusive {
  public:
   explicit Exclusive(std::shared_ptr<ContextHandle> handle, bool to_free = false) : handle_(std::move(handle)) {

@@ -100,7 +100,7 @@ DecodeJob job_arg(const Exclusive &context, const Napi::Value &value) {
   const Napi::Object given = value.As<Napi::Object>();
   DecodeJob job;
   job.sequence = sequence_arg(context, given.Get("sequence"));
-  job.start = static_cast<llama_pos>(integer_arg(given.Get("start"), "start", 0, std::numeric_limits<int32_t>::max() - (1 << 16)));
+  job.start = static_cast<llama_pos>(integer_arg(given.Get("start"), "start", 0, INT32_MAX - (1 << 16)));
   job.tokens = array_arg<int32_t>(given.Get("tokens"), "tokens");
   job.wanted = static_cast<Wanted>(integer_arg(given.Get("logits"), "logits", kNone, kAll));
   job.log_probs = given.Get("logProbs").ToBoolean();
@@ -117,15 +117,16 @@ DecodeJob job_arg(const Exclusive &context, const Napi::Value &value) {
   return job;
 }
 
-// decode(context, {sequence, start, tokens, logits, logProbs, previous}): promise of {logits, logProbs, attentionLength}.
+// decode(context, {sequence, start, tokens, logits, logProbs, previous}):
+// promise of {logits, logProbs, attentionLength}.
 Napi::Value decode(const Napi::CallbackInfo &info) {
-  const auto context = context_arg(info[0]);
+  auto context = context_arg(info[0]);
   if ((*context)->memory() == nullptr)
     throw Failure("KVFOLD_MODEL_UNSUPPORTED", "the model is no decoder with a cache", "use a text generation model");
   auto job = std::make_shared<DecodeJob>(job_arg(*context, info[1]));
   (*context)->cancel = false;
   return Job<Decoded>::start(
-      info.Env(), [context, job]() { return decode_now(**context, *job); },
+      info.Env(), [context = std::move(context), job]() { return decode_now(**context, *job); },
       [](Napi::Env env, Decoded &decoded) -> Napi::Value {
         Napi::Object object = Napi::Object::New(env);
         object.Set("logits", decoded.logits.empty() ? env.Null() : to_array<float>(env, decoded.logits));

@@ -48,7 +48,8 @@ kvfold_memory_layer layer_of(const CacheInfo &cache, const CacheLayer &layer, ui
   return out;
 }
 
-std::shared_ptr<MemoryBlock> make_block(const CacheInfo &cache, uint32_t stream, std::vector<std::vector<double>> frequencies) {
+std::shared_ptr<MemoryBlock> make_block(const CacheInfo &cache, uint32_t stream,
+                                        std::vector<std::vector<double>> frequencies) {
   auto block = std::make_shared<MemoryBlock>();
   block->frequencies = std::move(frequencies);
   for (size_t i = 0; i < cache.layers.size(); i++)

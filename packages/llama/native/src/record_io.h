@@ -23,7 +23,9 @@ class RecordingWriter : public llama_io_write_i {
     const auto *bytes = static_cast<const uint8_t *>(source);
     metadata.insert(metadata.end(), bytes, bytes + size);
   }
-  void write_tensor(ggml_tensor *tensor, size_t offset, size_t size) override { pieces.push_back({tensor, offset, size}); }
+  void write_tensor(ggml_tensor *tensor, size_t offset, size_t size) override {
+    pieces.push_back({tensor, offset, size});
+  }
   size_t n_bytes() override { return metadata.size(); }
 
   std::vector<uint8_t> metadata;

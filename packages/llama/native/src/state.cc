@@ -17,11 +17,11 @@ std::vector<uint8_t> state_bytes_now(ContextHandle &context, llama_seq_id sequen
 
 // stateBytes(context, sequence): promise of what llama_state_seq_get_data gives.
 Napi::Value state_bytes(const Napi::CallbackInfo &info) {
-  const auto context = context_arg(info[0]);
+  auto context = context_arg(info[0]);
   const llama_seq_id sequence = sequence_arg(*context, info[1]);
   using Result = std::vector<uint8_t>;
   return Job<Result>::start(
-      info.Env(), [context, sequence]() { return state_bytes_now(**context, sequence); },
+      info.Env(), [context = std::move(context), sequence]() { return state_bytes_now(**context, sequence); },
       [](Napi::Env env, Result &bytes) { return to_array<uint8_t>(env, bytes); });
 }
 
@@ -39,7 +39,8 @@ void set_state_now(ContextHandle &context, llama_seq_id sequence, const std::vec
     }
   } catch (const std::exception &error) {
     llama_memory_seq_rm(context.memory(), sequence, -1, -1);
-    throw Failure("KVFOLD_STATE", std::string("the snapshot could not be restored: ") + error.what() + " " + take_log_problems(),
+    const std::string why = std::string(error.what()) + " " + take_log_problems();
+    throw Failure("KVFOLD_STATE", "the snapshot could not be restored: " + why,
                   "the sequence is empty now; restore only snapshots of a context with the same settings");
   }
 }
@@ -47,13 +48,13 @@ void set_state_now(ContextHandle &context, llama_seq_id sequence, const std::vec
 // setState(context, sequence, bytes, destinations): promise. Without destinations llama.cpp chooses the cells.
 // A failure leaves the sequence empty.
 Napi::Value set_state(const Napi::CallbackInfo &info) {
-  const auto context = context_arg(info[0]);
+  auto context = context_arg(info[0]);
   const llama_seq_id sequence = sequence_arg(*context, info[1]);
   auto bytes = std::make_shared<std::vector<uint8_t>>(array_arg<uint8_t>(info[2], "bytes"));
   auto destinations = std::make_shared<std::vector<uint32_t>>(array_arg<uint32_t>(info[3], "destinations"));
   return Job<bool>::start(
       info.Env(),
-      [context, sequence, bytes, destinations]() {
+      [context = std::move(context), sequence, bytes, destinations]() {
         set_state_now(**context, sequence, *bytes, *destinations);
         return true;
       },
@@ -74,8 +75,8 @@ Napi::Value remove_range(const Napi::CallbackInfo &info) {
 Napi::Value largest_position(const Napi::CallbackInfo &info) {
   const auto context = context_arg(info[0]);
   const llama_seq_id sequence = sequence_arg(*context, info[1]);
-  const llama_pos position = (*context)->memory() == nullptr ? -1 : llama_memory_seq_pos_max((*context)->memory(), sequence);
-  return Napi::Number::New(info.Env(), position);
+  const llama_memory_t memory = (*context)->memory();
+  return Napi::Number::New(info.Env(), memory == nullptr ? -1 : llama_memory_seq_pos_max(memory, sequence));
 }
 
 }  // namespace

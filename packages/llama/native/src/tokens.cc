@@ -26,12 +26,15 @@ Napi::Value tokenize(const Napi::CallbackInfo &info) {
   const bool bos = info[2].ToBoolean(), special = info[3].ToBoolean();
   if (text.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / 2)
     throw Failure("KVFOLD_ARGUMENT", "the text is longer than 1 GiB", "split it");
-  const auto length = static_cast<int32_t>(text.size());
   std::vector<llama_token> tokens(text.size() / 2 + 16);
-  int32_t count = llama_tokenize(vocab, text.data(), length, tokens.data(), static_cast<int32_t>(tokens.size()), bos, special);
-  if (count < 0 && count != std::numeric_limits<int32_t>::min()) {
+  const auto fill = [&]() {
+    return llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
+                          static_cast<int32_t>(tokens.size()), bos, special);
+  };
+  int32_t count = fill();
+  if (count < 0 && count != std::numeric_limits<int32_t>::min()) {  // the room that it needs, negated
     tokens.resize(static_cast<size_t>(-static_cast<int64_t>(count)));
-    count = llama_tokenize(vocab, text.data(), length, tokens.data(), static_cast<int32_t>(tokens.size()), bos, special);
+    count = fill();
   }
   if (count < 0) throw Failure("KVFOLD_ARGUMENT", "llama.cpp could not tokenize the text");
   tokens.resize(static_cast<size_t>(count));
@@ -47,11 +50,14 @@ Napi::Value detokenize(const Napi::CallbackInfo &info) {
     if (token < 0 || token >= llama_vocab_n_tokens(vocab))
       throw Failure("KVFOLD_ARGUMENT", "token " + std::to_string(token) + " is not in the vocabulary");
   std::string text(tokens.size() * 8 + 16, '\0');
-  const auto count = static_cast<int32_t>(tokens.size());
-  int32_t length = llama_detokenize(vocab, tokens.data(), count, &text[0], static_cast<int32_t>(text.size()), false, true);
+  const auto fill = [&]() {
+    return llama_detokenize(vocab, tokens.data(), static_cast<int32_t>(tokens.size()), &text[0],
+                            static_cast<int32_t>(text.size()), false, true);
+  };
+  int32_t length = fill();
   if (length < 0) {
     text.resize(static_cast<size_t>(-static_cast<int64_t>(length)));
-    length = llama_detokenize(vocab, tokens.data(), count, &text[0], static_cast<int32_t>(text.size()), false, true);
+    length = fill();
   }
   if (length < 0) throw Failure("KVFOLD_NATIVE", "llama.cpp could not turn the tokens into text");
   text.resize(static_cast<size_t>(length));

@@ -2,7 +2,7 @@
 import {
   type FoldReport,
   fold,
-  KvfoldError,
+  isKvfoldError,
   type MergeStrategy,
   type SignalName,
   throwIfAborted,
@@ -39,10 +39,14 @@ export interface PrefillAndFoldReport {
 
 /**
  * Reads a prompt and folds after every `every` new tokens, the flow of llama.cpp draft PR 5719: only what was read
- * since the last fold is squeezed, the next tokens go on at the largest position + 1.
+ * since the last fold is squeezed, the next tokens go on at the largest position + 1. What is left at the end is folded
+ * too, so that the whole prompt has the ratio.
  *
  *     scope new    [ folded ][ new tokens ]  ->  [ folded ][ new, folded ]      the rest is kept as it is
  *     scope all    [ everything so far    ]  ->  [ ceil(tokens seen / ratio) ]
+ *
+ * A strategy whose pins alone exceed the budget of a short beginning (KVFOLD_BUDGET) is asked again at the next fold;
+ * only at the end of the prompt is that an error.
  *
  * @throws KvfoldError what `prefill` and `fold` throw; the sequence keeps the batches and folds that were done
  */
@@ -75,10 +79,10 @@ export async function prefillAndFold(
     prefillMilliseconds += read.milliseconds;
     logits = read.logits as Float32Array<ArrayBuffer>;
     peakCells = Math.max(peakCells, sequence.cells);
-    if (part.length < every) break;
     const started = performance.now();
-    const report = await foldNew(sequence, from, options);
+    const report = await foldNew(sequence, from, options, done === ids.length);
     foldMilliseconds += performance.now() - started;
+    if (report === null) continue;
     folds.push(report);
     from = sequence.cells;
     options.onFold?.(report);
@@ -86,16 +90,24 @@ export async function prefillAndFold(
   return { tokens: ids.length, folds, prefillMilliseconds, foldMilliseconds, logits, peakCells };
 }
 
-function foldNew(sequence: LlamaSequence, from: number, options: PrefillAndFoldOptions): Promise<FoldReport> {
-  const { strategy, ratio, seed, signal } = options;
-  if (strategy.scope !== "new" && strategy.scope !== "all") {
-    throw new KvfoldError("KVFOLD_ARGUMENT", `strategy ${strategy.name} has no scope`, { who: WHO });
+/** null: too early, the budget does not hold the pins yet. */
+async function foldNew(
+  sequence: LlamaSequence,
+  from: number,
+  { strategy, ratio, seed, signal }: PrefillAndFoldOptions,
+  last: boolean,
+): Promise<FoldReport | null> {
+  const range = strategy.scope === "new" ? { from, to: sequence.cells } : { from: 0, to: sequence.cells };
+  try {
+    return await fold(sequence, {
+      strategy,
+      keep: { ratio },
+      range,
+      ...(seed === undefined ? {} : { seed }),
+      ...(signal === undefined ? {} : { signal }),
+    });
+  } catch (error) {
+    if (!last && isKvfoldError(error) && error.code === "KVFOLD_BUDGET") return null;
+    throw error;
   }
-  return fold(sequence, {
-    strategy,
-    keep: { ratio },
-    range: strategy.scope === "new" ? { from, to: sequence.cells } : { from: 0, to: sequence.cells },
-    ...(seed === undefined ? {} : { seed }),
-    ...(signal === undefined ? {} : { signal }),
-  });
 }

@@ -57,7 +57,10 @@ export interface LlamaSequence extends KvCache {
   clear(): Promise<void>;
   /** What `llama_state_seq_get_data` gives. */
   stateBytes(): Promise<Uint8Array>;
-  /** Physical cells in view order, and their positions. @throws KvfoldError KVFOLD_UNSUPPORTED */
+  /**
+   * Physical cells in view order, and their positions.
+   * @throws KvfoldError KVFOLD_UNSUPPORTED, KVFOLD_CACHE_BUSY while the context is at work
+   */
   cellMap(): { readonly slots: Uint32Array; readonly positions: Int32Array };
   /**
    * Drops the cells at and after a position. @throws KvfoldError KVFOLD_REWIND where cells are folded
@@ -81,6 +84,7 @@ export function createSequence(
     name: `llama sequence ${id}`,
     id,
     ops: sequenceOps(state),
+    ...callsOf(state, endOf),
     get shape() {
       return shapeOf(state);
     },
@@ -99,14 +103,34 @@ export function createSequence(
     get bytes() {
       return state.sidecar.cells * (context.layout?.cellBytes ?? 0);
     },
+  };
+  states.set(sequence, state);
+  return sequence;
+}
+
+type Facts =
+  | "name"
+  | "id"
+  | "ops"
+  | "shape"
+  | "tokensSeen"
+  | "cells"
+  | "nextPosition"
+  | "attentionLength"
+  | "bytes";
+
+function callsOf(state: SequenceState, endOf: (token: number) => boolean): Omit<LlamaSequence, Facts> {
+  const { context } = state;
+  return {
     lease: () => takeLease(state),
     apply: (lease, plan, options = {}) => applyPlan(state, lease, plan, options.signal),
     prefill: async (tokens, options = {}) => prefill(state, tokens, options),
     decode: async (token) => (await evaluate(state, [token], "last"))[0]!,
     evaluate: async (tokens, options) => evaluate(state, tokens, options?.logits),
     generate: async (options) => {
-      if (options === null || typeof options !== "object")
+      if (options === null || typeof options !== "object") {
         throw wrongArgument("generate needs { maxTokens }");
+      }
       const { tokens, milliseconds } = await generateTokens(state, options, endOf);
       const text = context.model.hasVocabulary ? context.textOf(tokens) : "";
       return { tokens, text, milliseconds };
@@ -121,8 +145,6 @@ export function createSequence(
     },
     rewind: async (position) => rewindSequence(state, position),
   };
-  states.set(sequence, state);
-  return sequence;
 }
 
 function bytesOf(state: SequenceState): Promise<Uint8Array> {

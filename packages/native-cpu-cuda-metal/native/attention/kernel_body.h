@@ -173,7 +173,7 @@ struct Body {
           square[v] = V::add(square[v], square[v + half]);
         }
       const float top = V::max_lanes(most[0]);
-      if (top > sums.maximum[c]) sums.maximum[c] = top;
+      sums.maximum[c] = top > sums.maximum[c] ? top : sums.maximum[c];
       sums.sum[c] += V::sum_lanes(sum[0]);
       sums.squares[c] += V::sum_lanes(square[0]);
     }

@@ -1,0 +1,73 @@
+// The one table of error bounds of attend and fit, against the double reference.
+//
+// u = 2^-24 is the unit roundoff of f32; k roundings in a chain move a sum of terms t by at most k u sum |t| (first order;
+// the factor 1.1 covers the rest, as all k u here are below 0.1).
+//
+//   score     one chain of key_dim products on top of the bias, products and sums rounded apart at worst:
+//             S = (key_dim + 2) u s, where s = largest |q||k| + largest |bias| >= the sum of the terms' magnitudes
+//   exp       relative 2^-22.5 (kernel_body.h; the kernels test sweeps it): E. The argument, score - top, is rounded
+//             once: |argument| u <= 2 s u
+//   weight    exp of its own tile's top, times exp(tile's top - top), over the total. The total is a sum of 128 in a
+//             chain, and one multiply-add and one exp for each of the `tiles` corrections. Numerator and total each carry
+//             score, argument (twice: two exps) and exp errors, so
+//             R = 2 (S + 4 s u) + (tiles + 3) E + (128 + 2 tiles + 8) u
+//   flush     exponentials below e^-86.5 become 0: absolute 2^-124 on a weight, 2^-110 on a root mean square, whose
+//             squares vanish below 2^-111 (kSquareScale)
+//   maximum   R;   mean  R + (6 + blocks) u, rms the same and 4 u more: a tree over 64 lanes, a chain over blocks
+//   outputs   (R + (cells + 2 tiles + 4) u) max |v|: the chain runs over all cells, with a scaling for each tile
+#ifndef KVFOLD_ATTENTION_TESTS_BOUNDS_H
+#define KVFOLD_ATTENTION_TESTS_BOUNDS_H
+
+#include <cmath>
+#include <cstddef>
+
+namespace bounds {
+
+constexpr double kRoundoff = 1.0 / (1 << 24);
+const double kExp = std::ldexp(1.0, -22) / std::sqrt(2.0);
+constexpr double kSecondOrder = 1.1;
+const double kFlush = std::ldexp(1.0, -124), kSquareFlush = std::ldexp(1.0, -110);
+
+struct Attend {
+  double weight, mean, rms;  ///< relative
+  double outputs;            ///< of the largest |v|
+
+  Attend(size_t rows, size_t cells, size_t key_dim, double largest_score) {
+    const double u = kRoundoff, tiles = std::ceil(static_cast<double>(cells) / 128);
+    const double blocks = std::ceil(static_cast<double>(rows) / 64);
+    const double score = (static_cast<double>(key_dim) + 2) * u * largest_score;
+    weight = kSecondOrder * (2 * (score + 4 * largest_score * u) + (tiles + 3) * kExp + (128 + 2 * tiles + 8) * u);
+    mean = weight + kSecondOrder * (6 + blocks) * u;
+    rms = mean + kSecondOrder * 4 * u;
+    outputs = weight + kSecondOrder * (static_cast<double>(cells) + 2 * tiles + 4) * u;
+  }
+};
+
+// fit: the bound is on the residual norm r(X) = sqrt(|E - A X|^2 + ridge |X|^2), never on X itself. Hats are what f32 sees.
+//   r(X^) <= r(X*) + 2 |dE| + |dA| (|X^| + |X*|) + solve + |A||dV'|          (triangle inequality, twice)
+//   |dE|   outputs' bound, for each element: (outputs max |v|) sqrt(rows width) + u |O|
+//   |dA|   weight's bound: R |A|
+//   |dV'|  V' is rounded once: u |V'|
+//   solve  normal equations with a perturbation D of the matrix and d of the right side end up at a point X^ with
+//          r(X^)^2 - r(X*)^2 = |(G + ridge)^-1/2 (D X^ - d)|^2 <= (|D||X^| + |d|)^2 / ridge. The gram matrix sums chains of
+//          128 and then chunks, elimination sums chains of 32 and then steps; D_ij <= c u sqrt(G_ii G_jj) (Cauchy and
+//          Schwarz, Demmel), so |D| <= c u trace(G + ridge), |d| <= c u |A||E|, with c = 128 + rows / 128 for gram and
+//          right side, 32 + unknowns / 32 for the factor, as much for the solves. Roundings of either sign nearly cancel in
+//          sums: sqrt of these counts times 6 holds with a probability of 1 - 1e-7 each (Higham and Mary,
+//          doi 10.1137/18M1226312). A pivot that was raised adds up to 2^-18 of its diagonal entry to D.
+//   The dual form solves for a with X = A^T a: the same D on A A^T; r(X^) moves by at most |A^T||da| + sqrt(ridge) |da|,
+//   |da| <= (|D||a^| + |d|) / ridge, so its term has ridge below the line and a in the place of X.
+struct Fit {
+  double solve_matrix;  ///< |D| / trace(G + ridge)
+  double solve_right;   ///< |d| / (|A||E|)
+
+  Fit(size_t rows, size_t unknowns, bool guarded) {
+    const double chunks = 128 + static_cast<double>(rows) / 128, steps = 32 + static_cast<double>(unknowns) / 32;
+    solve_right = 6 * std::sqrt(chunks) * kRoundoff;
+    solve_matrix = solve_right + 2 * 6 * std::sqrt(steps) * kRoundoff + (guarded ? std::ldexp(1.0, -18) : 0.0);
+  }
+};
+
+}  // namespace bounds
+
+#endif
