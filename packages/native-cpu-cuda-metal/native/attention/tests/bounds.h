@@ -55,14 +55,18 @@ struct Attend {
 //          right side, 32 + unknowns / 32 for the factor, as much for the solves. Roundings of either sign nearly cancel in
 //          sums: sqrt of these counts times 6 holds with a probability of 1 - 1e-7 each (Higham and Mary,
 //          doi 10.1137/18M1226312). A pivot that was raised adds up to 2^-18 of its diagonal entry to D.
-//   The dual form solves for a with X = A^T a: the same D on A A^T; r(X^) moves by at most |A^T||da| + sqrt(ridge) |da|,
-//   |da| <= (|D||a^| + |d|) / ridge, so its term has ridge below the line and a in the place of X.
+//   dual   a = (A A^T + ridge)^-1 E, X = A^T a, so |a| = |E - A X| / ridge. An error D a^ of that system moves the squared
+//          norm by at most |D a^|^2, because A (A^T A + ridge) A^T <= (A A^T + ridge)^2; the product A^T a rounds like
+//          the right side above, |dX| <= (|d| / |E|) |a|, and r moves by (|A| + sqrt(ridge)) |dX|.
+//   errors that are reported: |dE| before; after also |dA||X|, and the roundings of A X, c = 64 + unknowns / 64.
 struct Fit {
   double solve_matrix;  ///< |D| / trace(G + ridge)
   double solve_right;   ///< |d| / (|A||E|)
+  double answer;        ///< error of A X / (|A||X|)
 
   Fit(size_t rows, size_t unknowns, bool guarded) {
     const double chunks = 128 + static_cast<double>(rows) / 128, steps = 32 + static_cast<double>(unknowns) / 32;
+    answer = 6 * std::sqrt(64 + static_cast<double>(unknowns) / 64) * kRoundoff;
     solve_right = 6 * std::sqrt(chunks) * kRoundoff;
     solve_matrix = solve_right + 2 * 6 * std::sqrt(steps) * kRoundoff + (guarded ? std::ldexp(1.0, -18) : 0.0);
   }
