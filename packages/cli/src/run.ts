@@ -10,7 +10,7 @@ export interface CommandContext {
 }
 
 /** Makes a command; `main.ts` lists them. */
-export type CommandFactory = (context: CommandContext) => Command;
+type CommandFactory = (context: CommandContext) => Command;
 
 /**
  * Carries out the process's command line and sets its exit code.

@@ -33,7 +33,7 @@ export * from "./plan/plan.js";
 export * from "./plan/print.js";
 export * from "./plan/rows.js";
 export * from "./plan/weights.js";
-export type { Dependencies, PluginInfo, PluginKind } from "./plugin.js";
+export type { CommonDefinition, Dependencies, PluginInfo, PluginKind } from "./plugin.js";
 export * from "./random.js";
 export {
   createReferenceExecutor,

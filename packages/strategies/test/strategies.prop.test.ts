@@ -110,8 +110,9 @@ function cellsByHead(plan: MergePlan): number[][] {
 
 it.each(["head", "shared"])("evict per %s: exactly the target, no better cell dropped", async (per) => {
   await fc.assert(
-    fc.asyncProperty(situation, async (one) => {
-      const result = await planFor(`evict(by=surprise,per=${per},sinks=0,recent=0)`, one);
+    fc.asyncProperty(situation, fc.nat(3), async (one, neighbours) => {
+      const expression = `evict(by=surprise,per=${per},sinks=0,recent=0,neighbours=${neighbours})`;
+      const result = await planFor(expression, one);
       if (result === null) return;
       const { plan, view, context } = result;
       const { cells } = view.shape;
@@ -120,7 +121,11 @@ it.each(["head", "shared"])("evict per %s: exactly the target, no better cell dr
       const free = [...view.positions.keys()].filter((cell) => stay[cell] === 0);
       expect(plan.rows).toBe(free.length === 0 ? cells : Math.min(cells, context.target));
       const surprise = view.signals.tokenLogProbs!.map((logProb) => -logProb);
-      const pooled = surprise.map((own, i) => Math.max(own, surprise[i - 1] ?? own, surprise[i + 1] ?? own));
+      // the scorer takes the largest of three, evict the largest of those within its distance
+      const reach = 1 + neighbours;
+      const pooled = surprise.map((_, i) =>
+        Math.max(...surprise.slice(Math.max(0, i - reach), i + reach + 1)),
+      );
       for (const kept of cellsByHead(plan)) {
         const dropped = free.filter((cell) => !kept.includes(cell));
         const chosen = free.filter((cell) => kept.includes(cell));

@@ -32,7 +32,7 @@ template <typename Work>
 double best_time(Work &&work) {
   using Clock = std::chrono::steady_clock;
   double best = 1e30, spent = 0;
-  for (int run = 0; run < 40 && (run < 3 || spent < 1.5); run++) {
+  for (int run = 0; run < 100 && (run < 3 || spent < 2); run++) {
     const Clock::time_point start = Clock::now();
     work();
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();

@@ -98,9 +98,18 @@ TEST(attend_equals_the_reference_at_the_edges_of_blocks) {
   }
 }
 
+TEST(attend_joins_more_blocks_than_chunks) {
+  Random random(21);
+  for (uint32_t rows : {1024u, 1025u, 1100u, 2500u}) {  // 16, 17, 18, 40 blocks in 16 chunks
+    const Head head(random, rows, 50, 8, 4, false, 1);
+    const Result want = reference(head);
+    each_isa([&](const char *isa) { CHECK_BOUND(compare(head, attend(head, isa, 1), want), 1); });
+  }
+}
+
 TEST(attend_has_the_same_bits_for_any_number_of_threads) {
   Random random(13);
-  for (uint32_t rows : {50u, 300u, 700u, 2000u}) {
+  for (uint32_t rows : {50u, 300u, 700u, 1900u}) {
     const Head head = random_head(random, rows, random.size(1, 900));
     each_isa([&](const char *isa) {
       const Result one = attend(head, isa, 1);

@@ -43,21 +43,24 @@ struct Attend {
   }
 };
 
-// fit: the bound is on the residual norm r(X) = sqrt(|E - A X|^2 + ridge |X|^2), never on X itself. Hats are what f32 sees.
-//   r(X^) <= r(X*) + 2 |dE| + |dA| (|X^| + |X*|) + solve + |A||dV'|          (triangle inequality, twice)
-//   |dE|   outputs' bound, for each element: (outputs max |v|) sqrt(rows width) + u |O|
-//   |dA|   weight's bound: R |A|
-//   |dV'|  V' is rounded once: u |V'|
-//   solve  normal equations with a perturbation D of the matrix and d of the right side end up at a point X^ with
-//          r(X^)^2 - r(X*)^2 = |(G + ridge)^-1/2 (D X^ - d)|^2 <= (|D||X^| + |d|)^2 / ridge. The gram matrix sums chains of
-//          128 and then chunks, elimination sums chains of 32 and then steps; D_ij <= c u sqrt(G_ii G_jj) (Cauchy and
-//          Schwarz, Demmel), so |D| <= c u trace(G + ridge), |d| <= c u |A||E|, with c = 128 + rows / 128 for gram and
-//          right side, 32 + unknowns / 32 for the factor, as much for the solves. Roundings of either sign nearly cancel in
-//          sums: sqrt of these counts times 6 holds with a probability of 1 - 1e-7 each (Higham and Mary,
-//          doi 10.1137/18M1226312). A pivot that was raised adds up to 2^-18 of its diagonal entry to D.
-//   dual   a = (A A^T + ridge)^-1 E, X = A^T a, so |a| = |E - A X| / ridge. An error D a^ of that system moves the squared
-//          norm by at most |D a^|^2, because A (A^T A + ridge) A^T <= (A A^T + ridge)^2; the product A^T a rounds like
-//          the right side above, |dX| <= (|d| / |E|) |a|, and r moves by (|A| + sqrt(ridge)) |dX|.
+// fit: the bound is on the objective r(X)^2 = |E - A X|^2 + ridge |X|^2, never on X itself: directions that no query asks
+// for may differ freely. At the best point X*, r(X)^2 = r(X*)^2 + |X - X*|_M^2 with M = A^T A + ridge, so the test takes
+// sqrt(r(X^)^2 - r(X*)^2) as the distance of the f32 solution X^. The f32 solution has no gradient for what f32 sees (hats):
+//
+//   M (X^ - X*) = dA^T (E - A X^) + A^T (dE - dA X^) - D X^ + d, and |M^-1/2 A^T| <= 1, |M^-1/2| <= ridge^-1/2:
+//   distance <= |dA||E - A X^| / sqrt(ridge) + |dE| + |dA||X^| + (|D||X^| + |d|) / sqrt(ridge)
+//               + u (|V'| + |V*|) (|A| + sqrt(ridge))          (both sides' values are rounded to f32)
+//
+//   |dE|  the outputs' bound for every element: (outputs max |v|) sqrt(rows value_dim) + u |O|;   |dA|  R |A|
+//   D, d  roundings of the normal equations and of their solution. The gram matrix sums chains of 128 and then chunks,
+//         elimination sums chains of 32 and then steps; D_ij <= c u sqrt(M_ii M_jj) (Cauchy and Schwarz; Demmel), so
+//         |D| <= c u trace(M) and |d| <= c u |A||E|, with c = 128 + rows / 128 for gram and right side and
+//         32 + unknowns / 32 for the factor, the same again for the solves. Roundings of either sign nearly cancel in sums:
+//         6 sqrt(c) in the place of c holds with a probability of 1 - 1e-7 (Higham and Mary, doi 10.1137/18M1226312).
+//         A pivot that was raised adds up to 2^-18 of its diagonal entry to D.
+//   dual  a = (A A^T + ridge)^-1 E, X = A^T a, so |a| = |E - A X| / ridge. An error D a^ of that system moves X by at most
+//         |D||a^| in the norm of M, because A M A^T <= (A A^T + ridge)^2; the product A^T a rounds like the right side,
+//         |dX| <= (|d| / |E|) |a|, which the norm of M stretches by at most |A| + sqrt(ridge).
 //   errors that are reported: |dE| before; after also |dA||X|, and the roundings of A X, c = 64 + unknowns / 64.
 struct Fit {
   double solve_matrix;  ///< |D| / trace(G + ridge)
