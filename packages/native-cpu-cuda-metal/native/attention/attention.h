@@ -119,8 +119,8 @@ typedef struct kvfold_fit_report {
 /* Bytes that kvfold_fit will allocate with that many threads. Pointers of the input are not looked at, but
  * `free.length` is. */
 kvfold_status kvfold_fit_memory(const kvfold_fit_input *input, uint32_t threads, uint64_t *bytes, kvfold_error *error);
-/* `values`: [kept, value_dim]; may be the memory of input->values. Written only with KVFOLD_OK: fitted rows if accepted,
- * all others bit for bit as they were. */
+/* `values`: [kept, value_dim]; may be the memory of input->values. Written only with KVFOLD_OK: fitted rows if
+ * accepted, all others bit for bit as they were. */
 kvfold_status kvfold_fit(const kvfold_fit_input *input, const kvfold_attention_options *options,
                          kvfold_f32_buffer values, kvfold_fit_report *report, kvfold_error *error);
 /* The same in double, serial; `options` may be NULL. */

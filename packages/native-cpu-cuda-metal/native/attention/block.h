@@ -2,8 +2,8 @@
 //
 //   scores [tile, lanes] -> exp(score - running top) ... all tiles ... -> factor [tile, lanes]: weight = exp * factor
 //
-// Lanes are query rows, so that the softmax runs down the cells without a step across lanes, and keys and values are read
-// as they lie. The exponentials of all cells stay (256 B a cell) until the final top and total are known.
+// Lanes are query rows, so that the softmax runs down the cells without a step across lanes, and keys and values are
+// read as they lie. The exponentials of all cells stay (256 B a cell) until the final top and total are known.
 #ifndef KVFOLD_ATTENTION_BLOCK_H
 #define KVFOLD_ATTENTION_BLOCK_H
 

@@ -10,9 +10,9 @@ namespace attention {
 /// Unknowns of a step: a multiple of kPad. Work on the diagonal grows with it, traffic of the trailing update falls.
 constexpr size_t kStep = 32;
 
-/// A pivot below this share of its own diagonal entry is raised to it: sums of squares of thousands of f32 products carry
-/// no more (sqrt(4096) * 2^-24 for the entry, as much again for the elimination). The effect is that much more ridge on
-/// that one unknown. Rounding moves pivot j in proportion to diagonal entry j, not to the largest one (Demmel, LAPACK
+/// A pivot below this share of its own diagonal entry is raised to it: sums of thousands of f32 products carry no more
+/// (sqrt(4096) * 2^-24 for the entry, as much again for the elimination). The effect is that much more ridge on that
+/// one unknown. Rounding moves pivot j in proportion to diagonal entry j, not to the largest one (Demmel, LAPACK
 /// working note 14), so cells that get little attention are not swamped by a sink.
 constexpr double kPivotFloor = 3.814697265625e-06;  // 2^-18
 

@@ -5,8 +5,8 @@
 // fma(a, b, c) = a b + c, scale2(p, t) = p * 2^(low bits of t), zero_below(x, limit, y) = x < limit ? 0 : y,
 // sum_lanes and max_lanes (halving trees), transpose4 (4 x 4 floats).
 //
-// Order of operations: all that decides a bit (tiles, trees, chains over k) is written in lanes of a 64-row block, never
-// in registers, so that all widths with fused multiply-add agree.
+// Order of operations: all that decides a bit (tiles, trees, chains over k) is written in lanes of a 64-row block,
+// never in registers, so that all widths with fused multiply-add agree.
 #ifndef KVFOLD_ATTENTION_KERNEL_BODY_H
 #define KVFOLD_ATTENTION_KERNEL_BODY_H
 
@@ -97,8 +97,8 @@ struct Body {
   // ------------------------------------------------------------------------------------------------ exponential
 
   /// exp(x) for x <= 0. n = round(x / ln 2), r = x - n ln 2 in two parts, degree-6 polynomial on |r| <= ln 2 / 2
-  /// (relative error of the polynomial 3.2e-9), times 2^n. At most 2^-22.5 relative, all told; 0 below -86.5, which keeps
-  /// the result normal (and hides what the steps make of arguments far below).
+  /// (relative error of the polynomial 3.2e-9), times 2^n. At most 2^-22.5 relative, all told; 0 below -86.5, which
+  /// keeps the result normal (and hides what the steps make of arguments far below).
   static Reg exp(Reg x) {
     const Reg low = V::set1(-86.5f);
     const Reg magic = V::set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits

@@ -93,7 +93,8 @@ int main(int argc, char **argv) {
     kvfold_fit_report report = {};
     const double seconds =
         best_time([&] { check(kvfold_fit(&fit, &options, buffer(fitted), &report, &error), error); });
-    const double rows = s.rows, kept = s.kept, n = s.free, dim = s.dim, fitting = static_cast<double>(report.fitted.rows);
+    const double rows = s.rows, kept = s.kept, n = s.free, dim = s.dim;
+    const double fitting = static_cast<double>(report.fitted.rows);
     // attention over the kept cells; A^T A; its factor; two solves; A^T E and A X
     const double operations = 4 * rows * kept * dim + fitting * n * n + n * n * n / 3 + 2 * n * n * dim +
                               2 * n * dim * (fitting + rows);

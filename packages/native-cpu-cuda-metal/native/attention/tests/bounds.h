@@ -1,15 +1,15 @@
 // The one table of error bounds of attend and fit, against the double reference.
 //
-// u = 2^-24 is the unit roundoff of f32; k roundings in a chain move a sum of terms t by at most k u sum |t| (first order;
-// the factor 1.1 covers the rest, as all k u here are below 0.1).
+// u = 2^-24 is the unit roundoff of f32; k roundings in a chain move a sum of terms t by at most k u sum |t| (first
+// order; the factor 1.1 covers the rest, as all k u here are below 0.1).
 //
 //   score     one chain of key_dim products on top of the bias, products and sums rounded apart at worst:
 //             S = (key_dim + 2) u s, where s = largest |q||k| + largest |bias| >= the sum of the terms' magnitudes
 //   exp       relative 2^-22.5 (kernel_body.h; the kernels test sweeps it): E. The argument, score - top, is rounded
 //             once: |argument| u <= 2 s u
 //   weight    exp of its own tile's top, times exp(tile's top - top), over the total. The total is a sum of 128 in a
-//             chain, and one multiply-add and one exp for each of the `tiles` corrections. Numerator and total each carry
-//             score, argument (twice: two exps) and exp errors, so
+//             chain, and one multiply-add and one exp for each of the `tiles` corrections. Numerator and total each
+//             carry score, argument (twice: two exps) and exp errors, so
 //             R = 2 (S + 4 s u) + (tiles + 3) E + (128 + 2 tiles + 8) u
 //   flush     exponentials below e^-86.5 become 0: absolute 2^-124 on a weight, 2^-110 on a root mean square, whose
 //             squares vanish below 2^-111 (kSquareScale)
@@ -43,9 +43,9 @@ struct Attend {
   }
 };
 
-// fit: the bound is on the objective r(X)^2 = |E - A X|^2 + ridge |X|^2, never on X itself: directions that no query asks
-// for may differ freely. At the best point X*, r(X)^2 = r(X*)^2 + |X - X*|_M^2 with M = A^T A + ridge, so the test takes
-// sqrt(r(X^)^2 - r(X*)^2) as the distance of the f32 solution X^. The f32 solution has no gradient for what f32 sees (hats):
+// fit: the bound is on the objective r(X)^2 = |E - A X|^2 + ridge |X|^2, never on X itself: directions that no query
+// asks for may differ freely. At the best point X*, r(X)^2 = r(X*)^2 + |X - X*|_M^2 with M = A^T A + ridge, so the test
+// takes sqrt(r(X^)^2 - r(X*)^2) as the distance of the f32 solution X^. That one solves what f32 sees:
 //
 //   M (X^ - X*) = dA^T (E - A X^) + A^T (dE - dA X^) - D X^ + d, and |M^-1/2 A^T| <= 1, |M^-1/2| <= ridge^-1/2:
 //   distance <= |dA||E - A X^| / sqrt(ridge) + |dE| + |dA||X^| + (|D||X^| + |d|) / sqrt(ridge)
@@ -55,12 +55,13 @@ struct Attend {
 //   D, d  roundings of the normal equations and of their solution. The gram matrix sums chains of 128 and then chunks,
 //         elimination sums chains of 32 and then steps; D_ij <= c u sqrt(M_ii M_jj) (Cauchy and Schwarz; Demmel), so
 //         |D| <= c u trace(M) and |d| <= c u |A||E|, with c = 128 + rows / 128 for gram and right side and
-//         32 + unknowns / 32 for the factor, the same again for the solves. Roundings of either sign nearly cancel in sums:
-//         6 sqrt(c) in the place of c holds with a probability of 1 - 1e-7 (Higham and Mary, doi 10.1137/18M1226312).
+//         32 + unknowns / 32 for the factor, the same again for the solves. Roundings of either sign nearly cancel in
+//         sums: 6 sqrt(c) in the place of c holds with a probability of 1 - 1e-7 (Higham and Mary,
+//         doi 10.1137/18M1226312).
 //         A pivot that was raised adds up to 2^-18 of its diagonal entry to D.
-//   dual  a = (A A^T + ridge)^-1 E, X = A^T a, so |a| = |E - A X| / ridge. An error D a^ of that system moves X by at most
-//         |D||a^| in the norm of M, because A M A^T <= (A A^T + ridge)^2; the product A^T a rounds like the right side,
-//         |dX| <= (|d| / |E|) |a|, which the norm of M stretches by at most |A| + sqrt(ridge).
+//   dual  a = (A A^T + ridge)^-1 E, X = A^T a, so |a| = |E - A X| / ridge. An error D a^ of that system moves X by at
+//         most |D||a^| in the norm of M, because A M A^T <= (A A^T + ridge)^2; the product A^T a rounds like the right
+//         side, |dX| <= (|d| / |E|) |a|, which the norm of M stretches by at most |A| + sqrt(ridge).
 //   errors that are reported: |dE| before; after also |dA||X|, and the roundings of A X, c = 64 + unknowns / 64.
 struct Fit {
   double solve_matrix;  ///< |D| / trace(G + ridge)

@@ -9,10 +9,10 @@ namespace {
 
 /// What values do, in double.
 struct Truth {
-  double weights = 0;                   ///< |A_free| over the fitted rows
-  double fitted = 0, judged = 0;        ///< |O - A V| with the values that were given
-  double target = 0;                    ///< |O|, all rows
-  double change = 0, rounded = 0;       ///< |V' - V|, |V'| of the free cells
+  double weights = 0;              ///< |A_free| over the fitted rows
+  double fitted = 0, judged = 0;   ///< |O - A V| with the values that were given
+  double target = 0;               ///< |O|, all rows
+  double change = 0, rounded = 0;  ///< |V' - V|, |V'| of the free cells
 
   Truth(const Case &c, const Floats &values) {
     const size_t dim = c.head.value_dim;
@@ -63,15 +63,16 @@ struct Bounds {
     const double a = before.weights, root = std::sqrt(ridge);
     const double data = weights * a * after.fitted / root + missing + weights * a * after.change;
     const double answer = after.fitted / ridge;  // |a| of the dual
+    const double trace = a * a + ridge * static_cast<double>(dual ? rows : free);
     const double solve =
-        dual ? (fit.solve_matrix * (a * a + ridge * static_cast<double>(rows)) + fit.solve_right * a * (a + root)) * answer
-             : (fit.solve_matrix * (a * a + ridge * static_cast<double>(free)) * after.change +
-                fit.solve_right * a * before.fitted) / root;
+        dual ? (fit.solve_matrix * trace + fit.solve_right * a * (a + root)) * answer
+             : (fit.solve_matrix * trace * after.change + fit.solve_right * a * before.fitted) / root;
     return data + solve + bounds::kRoundoff * (a + root) * (after.rounded + best.rounded);
   }
   /// How far a reported error may lie from the truth.
   double reported(const Truth &after, double all_weights) const {
-    return missing + (weights + fit.answer) * all_weights * after.change + bounds::kRoundoff * all_weights * after.rounded;
+    return missing + (weights + fit.answer) * all_weights * after.change +
+           bounds::kRoundoff * all_weights * after.rounded;
   }
 };
 
@@ -119,7 +120,8 @@ void compare(const Case &c, const Fitted &got, const Fitted &want) {
   const double all_weights = std::sqrt(static_cast<double>(c.head.rows));
   CHECK_BOUND(std::fabs(std::sqrt(got.report.fitted.after) - after.fitted), bound.reported(after, all_weights));
   CHECK_BOUND(std::fabs(std::sqrt(got.report.judged.after) - after.judged), bound.reported(after, all_weights));
-  const double excess = std::sqrt(std::fmax(0, std::pow(after.objective(ridge), 2) - std::pow(best.objective(ridge), 2)));
+  const double reached = after.objective(ridge), possible = best.objective(ridge);
+  const double excess = std::sqrt(std::fmax(0, reached * reached - possible * possible));
   const double allowed = bound.distance(before, after, best, ridge, got.report.form == KVFOLD_FIT_DUAL);
   if (!CHECK_BOUND(excess, allowed)) std::printf("  %u x %u, %zu free\n", c.head.rows, c.head.cells, c.free.size());
   worst_share = std::fmax(worst_share, excess / allowed);
