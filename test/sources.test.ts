@@ -65,6 +65,7 @@ const FORBIDDEN: readonly { readonly what: string; readonly pattern: RegExp }[] 
     what: "a path of one machine",
     pattern: new RegExp(word("(^|[\\s\"'`(=])/", "work/|\\.\\./", "shared/|/tmp/", "brief"), "m"),
   },
+  { what: "a placeholder", pattern: new RegExp(word("@@[A-Z]", "+@@")) },
   { what: "an open end", pattern: new RegExp(word("\\b(TO", "DO|FIX", "ME)\\b")) },
 ];
 

@@ -9,9 +9,6 @@ export interface CommandContext {
   readonly streams: Streams;
 }
 
-/** Makes a command; `main.ts` lists them. */
-export type CommandFactory = (context: CommandContext) => Command;
-
 /**
  * Carries out the process's command line and sets its exit code.
  * @param build makes the program out of its commands

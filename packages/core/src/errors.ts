@@ -97,9 +97,14 @@ export class KvfoldError extends Error {
   readonly what: string;
 }
 
-/** True for errors that kvfold raised on purpose. */
+/** True for errors that kvfold raised on purpose, by whichever copy of this package. */
 export function isKvfoldError(error: unknown): error is KvfoldError {
-  return error instanceof KvfoldError;
+  if (error instanceof KvfoldError) return true;
+  return (
+    error instanceof Error &&
+    error.name === "KvfoldError" &&
+    Object.hasOwn(ERROR_CODES, String((error as KvfoldError).code))
+  );
 }
 
 /** Throws `KVFOLD_ABORTED` when the caller's signal has fired. */

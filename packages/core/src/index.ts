@@ -36,7 +36,7 @@ export * from "./plan/print.js";
 export * from "./plan/rows.js";
 export { valueReader, withFit } from "./plan/values.js";
 export * from "./plan/weights.js";
-export type { Dependencies, PluginInfo, PluginKind } from "./plugin.js";
+export type { CommonDefinition, Dependencies, PluginInfo, PluginKind } from "./plugin.js";
 export * from "./queries.js";
 export * from "./random.js";
 export {

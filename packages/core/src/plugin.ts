@@ -35,11 +35,17 @@ export interface Dependencies {
 
 /** What all three kinds of definition say about themselves. */
 export interface CommonDefinition<O extends object> {
+  /** Unique within its kind; letters, digits, - and _. */
   readonly name: string;
+  /** One sentence: what it does. */
   readonly summary: string;
+  /** Paper (arXiv id) or pull request. */
   readonly source?: string;
+  /** Default: no options. */
   readonly options?: OptionsDefinition<O>;
+  /** The list option that takes unnamed values in an expression. */
   readonly positional?: string;
+  /** Signals that it always needs; what `create` gives back may add more. */
   readonly signals?: readonly SignalName[];
 }
 

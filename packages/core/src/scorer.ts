@@ -1,6 +1,7 @@
 /** Scorers give every cell a number; the higher, the more it is worth keeping. */
-import { type OptionsDefinition, readOptions } from "./options.js";
+import { readOptions } from "./options.js";
 import {
+  type CommonDefinition,
   type Dependencies,
   describePlugin,
   optionsOf,
@@ -34,18 +35,7 @@ export interface ScorerParts {
   readonly signals?: readonly SignalName[];
 }
 
-export interface ScorerDefinition<O extends object> {
-  /** Unique among scorers; letters, digits, - and _. */
-  readonly name: string;
-  /** One sentence: what it does. */
-  readonly summary: string;
-  /** Paper (arXiv id) or pull request. */
-  readonly source?: string;
-  /** Default: no options. */
-  readonly options?: OptionsDefinition<O>;
-  /** The list option that takes unnamed values in an expression. */
-  readonly positional?: string;
-  readonly signals?: readonly SignalName[];
+export interface ScorerDefinition<O extends object> extends CommonDefinition<O> {
   create(options: O, dependencies: Dependencies): ScorerParts;
 }
 

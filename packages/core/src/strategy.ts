@@ -1,9 +1,10 @@
 /** What a strategy is, and `defineStrategy`, the one door through which all of them are made. */
 import type { Logger } from "./log.js";
 import type { Ops } from "./ops.js";
-import { type OptionsDefinition, readOptions } from "./options.js";
+import { readOptions } from "./options.js";
 import type { MergePlan } from "./plan/plan.js";
 import {
+  type CommonDefinition,
   type Dependencies,
   describePlugin,
   optionsOf,
@@ -59,18 +60,7 @@ export interface StrategyParts {
   readonly signals?: readonly SignalName[];
 }
 
-export interface StrategyDefinition<O extends object> {
-  /** Unique among strategies; letters, digits, - and _. */
-  readonly name: string;
-  /** One sentence: what it does. */
-  readonly summary: string;
-  /** Paper (arXiv id) or pull request. */
-  readonly source?: string;
-  /** Default: no options. */
-  readonly options?: OptionsDefinition<O>;
-  /** The list option that takes unnamed values in an expression. */
-  readonly positional?: string;
-  readonly signals?: readonly SignalName[];
+export interface StrategyDefinition<O extends object> extends CommonDefinition<O> {
   /** Default: `all`. */
   readonly scope?: MergeStrategy["scope"];
   /** Called once for each strategy made; `options` are checked and complete. */

@@ -1,7 +1,8 @@
 /** Wrappers take a strategy and return one: `pin`, `self-extend`. Made by `defineWrapper`, as strategies by their door. */
 import { KvfoldError } from "./errors.js";
-import { type OptionsDefinition, readOptions, show } from "./options.js";
+import { readOptions, show } from "./options.js";
 import {
+  type CommonDefinition,
   type Dependencies,
   describePlugin,
   optionsOf,
@@ -11,21 +12,9 @@ import {
 } from "./plugin.js";
 import type { CacheShape } from "./shape.js";
 import { isStrategy, type MergeStrategy, type PlanContext, type StrategyParts } from "./strategy.js";
-import type { CacheView, SignalName } from "./view.js";
+import type { CacheView } from "./view.js";
 
-export interface WrapperDefinition<O extends object> {
-  /** Unique among wrappers; letters, digits, - and _. */
-  readonly name: string;
-  /** One sentence: what it does. */
-  readonly summary: string;
-  /** Paper (arXiv id) or pull request. */
-  readonly source?: string;
-  /** Default: no options. */
-  readonly options?: OptionsDefinition<O>;
-  /** The list option that takes unnamed values in an expression. */
-  readonly positional?: string;
-  /** Signals that the wrapper needs besides those of the strategy inside. */
-  readonly signals?: readonly SignalName[];
+export interface WrapperDefinition<O extends object> extends CommonDefinition<O> {
   /** Called once for each strategy wrapped. The scope, and what the inner strategy applies to, hold for the outer one. */
   create(options: O, inner: MergeStrategy, dependencies: Dependencies): StrategyParts;
 }

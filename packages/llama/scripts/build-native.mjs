@@ -95,7 +95,9 @@ function build() {
   const jobs = process.env.KVFOLD_NATIVE_JOBS ?? "2";
   if (!/^[1-9]\d{0,2}$/.test(jobs)) fail(`KVFOLD_NATIVE_JOBS is "${jobs}": must be a number from 1 to 999`);
   const args = [cmakeJs, "compile", "-d", packageFolder, "-p", jobs, `--CDKVFOLD_LLAMA_HEADERS=${headers}`];
-  args.push(`--CDKVFOLD_LLAMA_LIBRARIES=${libraries}`, ...process.argv.slice(2));
+  const executorHeaders = join(folderOf("@kvfold/native"), "native", "include");
+  args.push(`--CDKVFOLD_LLAMA_LIBRARIES=${libraries}`, `--CDKVFOLD_NATIVE_HEADERS=${executorHeaders}`);
+  args.push(...process.argv.slice(2));
   const result = spawnSync(process.execPath, args, { stdio: "inherit", cwd: packageFolder });
   if (result.status !== 0) fail("the native bridge did not build; the compiler output above says why");
 }

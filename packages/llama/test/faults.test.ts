@@ -73,6 +73,9 @@ const CACHES: readonly ContextOptions[] = [
   { cacheType: "q8_0", flashAttention: "on" },
 ];
 
+/** Places and moments where a fold was made to fail, by cache; the promise is at least 50 of them. */
+const places = new Map<ContextOptions, number>();
+
 describe.each(CACHES)("$cacheType, flash attention $flashAttention", (cache) => {
   it("undoes a failure at every point of the executor", async () => {
     const { sequence, before } = await aged(cache);
@@ -86,7 +89,9 @@ describe.each(CACHES)("$cacheType, flash attention $flashAttention", (cache) => 
     await sequence.restore(snapshot);
     const { preparePoints, commitPoints } = faults;
     // one for the keys and one for the values of each layer at least
-    expect(commitPoints).toBeGreaterThanOrEqual(2 * LLAMA.layers);
+    expect(commitPoints).toBeGreaterThanOrEqual(Math.max(10, 2 * LLAMA.layers));
+    expect(preparePoints).toBeGreaterThan(0);
+    places.set(cache, preparePoints + commitPoints);
     for (let at = 0; at < preparePoints; at++) {
       faults.prepareAt = at;
       await walk(sequence, before, { executor }, `prepare point ${at}`);
@@ -116,6 +121,7 @@ describe.each(CACHES)("$cacheType, flash attention $flashAttention", (cache) => 
       await walk(sequence, before, { at }, `moment ${moment}`);
     }
     expect(points.length).toBeGreaterThan(25);
+    expect((places.get(cache) ?? 0) + points.length + FOLD_MOMENTS.length).toBeGreaterThanOrEqual(50);
     // one read further and nothing fails: the walk has seen them all
     const state = stateOf(sequence);
     state.faults = { metadataReadAt: total };
@@ -140,17 +146,21 @@ it("leaves everything as it was when the caller aborts", async () => {
   await expect(sequence.apply(lease, plan, { signal: early })).rejects.toMatchObject({
     code: "KVFOLD_ABORTED",
   });
+  // an abort that arrives when the executor is already at work
   const controller = new AbortController();
-  const late = sequence.apply(lease, plan, { signal: controller.signal });
-  controller.abort();
-  // the abort may come too late to be seen; then the fold is whole
-  const outcome = await late.then(
-    () => "folded",
-    (error: KvfoldError) => error.code,
-  );
+  const state = stateOf(sequence);
+  const executor = createNativeExecutor({ threads: 1 });
+  const prepare: typeof executor.prepare = (...args) => {
+    controller.abort();
+    return executor.prepare(...args);
+  };
+  state.faults = { executor: { ...executor, prepare } };
+  await expect(sequence.apply(lease, plan, { signal: controller.signal })).rejects.toMatchObject({
+    code: "KVFOLD_ABORTED",
+  });
+  state.faults = {};
   lease.release();
-  expect(["folded", "KVFOLD_ABORTED"]).toContain(outcome);
-  if (outcome === "KVFOLD_ABORTED") await checkAsBefore(sequence, before, "abort");
+  await checkAsBefore(sequence, before, "abort");
 });
 
 it("refuses a plan that does not fit, and leaves everything as it was", async () => {

@@ -1,4 +1,6 @@
 /** The public surface of @kvfold/native. */
+
+export type { MemoryExternal } from "./addon.js";
 export {
   createNativeExecutor,
   type FaultWalk,

@@ -45,7 +45,7 @@ const DEFAULT_TRIALS = 8;
 export async function passkeySettings(flags: PasskeyFlags): Promise<PasskeySettings> {
   refuseContradictions(flags);
   refuseRatios(flags.ratio, flags.tokens);
-  const runs = flags.demo === true ? await demoRuns() : await chosenRuns(flags);
+  const runs = flags.demo === true ? await demoRuns(flags.foldEvery !== undefined) : await chosenRuns(flags);
   if (flags.foldEvery !== undefined) refuseRepeat(runs);
   if (flags.savePlan !== undefined) await refuseMissingFolder(flags.savePlan);
   const trials = flags.trials ?? flags.depths?.length ?? DEFAULT_TRIALS;

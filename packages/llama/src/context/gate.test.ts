@@ -1,3 +1,4 @@
+/** The queue and lease of a context: one call at a time, none while the cache is held still. */
 import { describe, expect, it } from "vitest";
 import { createGate } from "./gate.js";
 
