@@ -1,5 +1,5 @@
 /** Names that documents use without defining them, because the reader knows what they are. */
-import type { KvCache, MemoryTarget, MergePlan, MergeStrategy } from "@kvfold/core";
+import type { CacheView, KvCache, MemoryTarget, MergePlan, MergeStrategy } from "@kvfold/core";
 
 declare global {
   const cache: KvCache;
@@ -9,4 +9,5 @@ declare global {
   const destinations: Uint32Array;
   const signal: AbortSignal;
   const text: string;
+  const view: CacheView;
 }

@@ -48,7 +48,8 @@ export async function withModel<T>(
   });
   try {
     const { supported } = model.info;
-    if (supported !== true) throw unsupported(`the model ${JSON.stringify(settings.model.name)}: ${supported}`);
+    if (supported !== true)
+      throw unsupported(`the model ${JSON.stringify(settings.model.name)}: ${supported}`);
     return await work(model);
   } finally {
     await model.dispose();

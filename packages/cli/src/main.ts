@@ -2,6 +2,9 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
 import { doctorCommand } from "./commands/doctor.js";
+import { evalCompareCommand } from "./commands/eval-compare.js";
+import { evalKlCommand } from "./commands/eval-kl.js";
+import { evalPasskeyCommand } from "./commands/eval-passkey.js";
 import { inspectModelCommand } from "./commands/inspect-model.js";
 import { inspectPlanCommand } from "./commands/inspect-plan.js";
 import { listCommand } from "./commands/list.js";
@@ -15,6 +18,13 @@ await run((context) =>
     .description("Fold the KV cache of an unmodified llama.cpp model, live and in place.")
     .version(version)
     .addCommand(passkeyCommand(context))
+    .addCommand(
+      new Command("eval")
+        .description("Measure strategies on a grid of ratios and lengths")
+        .addCommand(evalKlCommand(context))
+        .addCommand(evalPasskeyCommand(context))
+        .addCommand(evalCompareCommand(context)),
+    )
     .addCommand(
       new Command("inspect")
         .description("Show what is in a file")

@@ -1,4 +1,5 @@
 /** Finds the model that a command line names, and refuses what is no model before the engine is started. */
+import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
 import { KvfoldError } from "@kvfold/core";
@@ -31,4 +32,34 @@ export async function resolveModelFile(name: string): Promise<ModelFile> {
     await file.close();
   }
   return { name, path };
+}
+
+/** Pieces of a model file that are hashed, spread evenly from its first byte to its last. */
+const HASHED_PIECES = 16;
+const PIECE_BYTES = 2 ** 20;
+
+/**
+ * Names the content of a model file: its size and a hash of 16 MiB of it, metadata and weights of all parts among them.
+ * Reading all of a large model would take longer than many a measurement.
+ */
+export async function modelHash({ path }: ModelFile): Promise<string> {
+  const file = await open(path, "r");
+  try {
+    const { size } = await file.stat();
+    const hash = createHash("sha256").update(`${size}`);
+    const piece = new Uint8Array(PIECE_BYTES);
+    for (let index = 0; index < HASHED_PIECES; index++) {
+      const last = Math.max(0, size - PIECE_BYTES);
+      const { bytesRead } = await file.read(
+        piece,
+        0,
+        PIECE_BYTES,
+        Math.round((last * index) / (HASHED_PIECES - 1)),
+      );
+      hash.update(piece.subarray(0, bytesRead));
+    }
+    return `${size}-${hash.digest("hex").slice(0, 16)}`;
+  } finally {
+    await file.close();
+  }
 }

@@ -56,3 +56,16 @@ export function depths(text: string): number[] {
 export function collect(text: string, before: string[] | undefined): string[] {
   return [...(before ?? []), text];
 }
+
+/** A list of what another reader takes, each once: `2048,4096`. */
+export function listOf<Value>(read: (text: string) => Value): (text: string) => Value[] {
+  return (text) => [...new Set(text.split(",").map((part) => read(part.trim())))];
+}
+
+/** The name of a file; whether it is there is asked later. */
+export function fileName(text: string): string {
+  if (text !== "") return text;
+  throw new KvfoldError("KVFOLD_ARGUMENT", "a file name is empty", {
+    hint: "leave out the comma, or give one",
+  });
+}

@@ -2,7 +2,13 @@
 import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
-import { KvfoldError, type MergeStrategy, type OptionInfo, type Registry, resolveStrategy } from "@kvfold/core";
+import {
+  KvfoldError,
+  type MergeStrategy,
+  type OptionInfo,
+  type Registry,
+  resolveStrategy,
+} from "@kvfold/core";
 import type { GridRun } from "@kvfold/eval";
 import { createDefaultRegistry, defaultStrategy } from "@kvfold/strategies";
 
@@ -60,9 +66,15 @@ export function strategyIdentity(
   const defaults = registry
     .list()
     .filter(({ name, aliases }) => [name, ...aliases].some((word) => words.includes(word)))
-    .map(({ kind, name, options }) => [kind, name, Object.entries(options).map(([key, one]) => [key, plain(one)])]);
+    .map(({ kind, name, options }) => [
+      kind,
+      name,
+      Object.entries(options).map(([key, one]) => [key, plain(one)]),
+    ]);
   const files = words.flatMap((word) => fileHash(resolve(cwd, word.replaceAll('"', ""))) ?? []);
-  const behind = createHash("sha256").update(JSON.stringify([defaults, files])).digest("hex");
+  const behind = createHash("sha256")
+    .update(JSON.stringify([defaults, files]))
+    .digest("hex");
   return `${expression} ${behind.slice(0, 16)}`;
 }
 

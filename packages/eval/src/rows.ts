@@ -75,9 +75,9 @@ export function klRow(cells: readonly KlCell[]): KlRow {
     windows: cells.length,
     kl: {
       mean: mean((cell) => cell.result.meanKl),
-      p50: quantile(all, 0.5),
-      p95: quantile(all, 0.95),
-      p99: quantile(all, 0.99),
+      p50: round(quantile(all, 0.5)),
+      p95: round(quantile(all, 0.95)),
+      p99: round(quantile(all, 0.99)),
     },
     top1: mean((cell) => cell.result.top1),
     deltaNll: mean((cell) => cell.result.foldedNll - cell.result.fullNll),

@@ -6,6 +6,7 @@ import {
   copyTarget,
   EXECUTOR_CASES,
   type FakeTarget,
+  fakeQueries,
   fakeTarget,
   firstDifference,
 } from "@kvfold/testkit";
@@ -38,7 +39,7 @@ interface Case {
 function caseNamed(pattern: RegExp, kind: "packed" | "anywhere" = "packed"): Case {
   const found = EXECUTOR_CASES.find(({ name }) => pattern.test(name))!;
   const memory = fakeTarget(3, found.memory);
-  const plan = found.plan(memory);
+  const plan = found.plan(memory, fakeQueries(3, memory.shape, 64));
   return {
     memory,
     before: copyTarget(memory),

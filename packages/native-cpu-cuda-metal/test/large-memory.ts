@@ -49,6 +49,8 @@ export function squeezeByFour(cells: number): SharedPlan {
     dropped: 0,
     bias: null,
     pins: null,
+    fit: null,
+    values: null,
     offsets: count(rows + 1, (i) => 4 * i),
     members: count(cells, (i) => i),
     keyWeights: weights,
@@ -72,6 +74,8 @@ export function everyFourth(cells: number, layers: number, kvHeads: number): Com
     dropped: cells - rows,
     bias: null,
     pins: null,
+    fit: null,
+    values: null,
     members: count(layers * kvHeads * rows, (i) => 4 * (i % rows) + (Math.floor(i / rows) % 4)),
   };
 }

@@ -98,7 +98,9 @@ function explainLines(rows: readonly PasskeyRow[], trials: number, usual: string
       if (!own[0]?.strategy.startsWith(text.replace(/\).*/, ""))) continue;
       next += own.length;
       isDefault ||= own[0].strategy === usual;
-      const scores = own.map((row) => `${row.folded} of ${trials}${own.length > 1 ? ` at ${row.ratio}x` : ""}`);
+      const scores = own.map(
+        (row) => `${row.folded} of ${trials}${own.length > 1 ? ` at ${row.ratio}x` : ""}`,
+      );
       found.push(`${own[0].strategy} ${scores.join(" and ")}`);
     }
     if (found.length === 0) continue;

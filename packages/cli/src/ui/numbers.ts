@@ -36,3 +36,11 @@ export function formatMeasure(value: number): string {
 export function plural(count: number, word: string): string {
   return `${formatWhole(count)} ${word}${count === 1 ? "" : "s"}`;
 }
+
+/** 42_000 -> "42 s", 750_000 -> "13 min", 9_000_000 -> "2.5 h" */
+export function formatDuration(milliseconds: number): string {
+  const seconds = milliseconds / 1000;
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  const minutes = seconds / 60;
+  return minutes < 90 ? `${Math.round(minutes)} min` : `${(minutes / 60).toFixed(1)} h`;
+}

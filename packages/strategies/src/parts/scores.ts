@@ -111,25 +111,6 @@ function needLength(scorer: Scorer, array: unknown, length: number, what: string
   throw badScores(scorer, `gave ${got} as ${what}, must be ${length}`);
 }
 
-/** Sliding maximum with a queue of falling candidates: each cell enters and leaves once, whatever the distance. */
-function largestWithin(scores: Float32Array, distance: number): Float32Array {
-  const best = new Float32Array(scores.length);
-  const queue = new Uint32Array(scores.length);
-  let head = 0;
-  let tail = 0;
-  for (let next = 0; next < scores.length + distance; next++) {
-    if (next < scores.length) {
-      while (tail > head && scores[queue[tail - 1]!]! <= scores[next]!) tail--;
-      queue[tail++] = next;
-    }
-    const cell = next - distance;
-    if (cell < 0) continue;
-    if (queue[head]! < cell - distance) head++;
-    best[cell] = scores[queue[head]!]!;
-  }
-  return best;
-}
-
 const withoutNaN = (scores: Float32Array): Float32Array =>
   scores.some(Number.isNaN)
     ? scores.map((score) => (Number.isNaN(score) ? Number.NEGATIVE_INFINITY : score))
