@@ -84,8 +84,9 @@ describe("words", () => {
     const samples = [
       word("https://registry.", "npmjs.org/x"),
       word("see /", "work/main"),
+      word("the table: @@TA", "BLE@@"),
       word("// TO", "DO later"),
     ];
-    expect(FORBIDDEN.map(({ pattern }, i) => pattern.test(samples[i]!))).toEqual([true, true, true]);
+    expect(FORBIDDEN.map(({ pattern }, i) => pattern.test(samples[i]!))).toEqual(samples.map(() => true));
   });
 });
