@@ -21,7 +21,6 @@ import { shared } from "./plans.js";
 import { testExecutor } from "./test-executor.js";
 
 const adapt = (memory: MemoryTarget): { target: MemoryTarget } => ({ target: memory });
-
 testExecutor("reference", () => referenceExecutor, adapt, {
   mustSupport: ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"],
 });
