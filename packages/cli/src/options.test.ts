@@ -1,6 +1,6 @@
 /** What options accept, and what they say when they do not. */
 import { describe, expect, test } from "vitest";
-import { collect, depths, oneOf, ratios, seed, wholeNumber } from "./options.js";
+import { collect, depths, fileName, listOf, oneOf, ratios, seed, wholeNumber } from "./options.js";
 
 const refusal = (code: string, message: RegExp): unknown =>
   expect.objectContaining({
@@ -58,4 +58,13 @@ test("oneOf takes its words and lists them when refusing", () => {
 
 test("collect keeps the order", () => {
   expect(collect("b", collect("a", undefined))).toEqual(["a", "b"]);
+});
+
+test("listOf reads each part, once", () => {
+  const read = listOf(wholeNumber("--tokens", 1, 100));
+  expect(read("4, 8,4")).toEqual([4, 8]);
+  for (const text of ["", "4,", "4,x"]) {
+    expect(() => read(text)).toThrowError(refusal("KVFOLD_ARGUMENT", /--tokens/));
+  }
+  expect(() => listOf(fileName)("junk,")).toThrowError(refusal("KVFOLD_ARGUMENT", /file name/));
 });

@@ -10,7 +10,7 @@ export function wholeNumber(option: string, least: number, most: number): (text:
     const value = /^\d{1,15}$/.test(text.trim()) ? Number(text) : Number.NaN;
     if (value >= least && value <= most) return value;
     throw new KvfoldError("KVFOLD_ARGUMENT", `${option} does not take ${JSON.stringify(text)}`, {
-      hint: `give a whole number from ${least} to ${most}`,
+      hint: `give a whole number from ${least} to ${most}, in digits`,
     });
   };
 }

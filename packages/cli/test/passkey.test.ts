@@ -48,7 +48,7 @@ describe("--json", () => {
     const args = ["passkey", ...QUICK, "--key", "words", "--seed", "5", "--json"];
     const [one, two] = await Promise.all([runCli(args), runCli(args)]);
     const timeless = (text: string): string =>
-      text.replace(/"(planMs|foldMs|decodeBefore|decodeAfter|prefillMs)":[\d.e+-]+/g, "");
+      text.replace(/"(planMs|foldMs|decodeBefore|decodeAfter|prefillMs|captureMs)":[\d.e+-]+/g, "");
     expect(timeless(one.stdout)).toBe(timeless(two.stdout));
     expect(one.stdout).toContain('"key":"words"');
   });
@@ -77,6 +77,17 @@ describe("settings", () => {
   });
 });
 
+test("what capturing signals costs is told apart from reading", async () => {
+  const args = ["passkey", ...QUICK, "--strategy", "evict(by=surprise)", "--json"];
+  const { stdout } = await runCli(args);
+  const { signals, prefillMs, captureMs } = parseOnlyLine(stdout);
+  expect(signals).toContain("tokenLogProbs");
+  expect(captureMs).toBeTypeOf("number");
+  expect(captureMs).toBeLessThan(prefillMs as number);
+  const plain = await runCli(["passkey", ...QUICK, "--strategy", "mean", "--json"]);
+  expect(parseOnlyLine(plain.stdout)).toMatchObject({ captureMs: null, signals: [] });
+});
+
 describe("the table", () => {
   test("goes to standard output, progress to standard error", async () => {
     const { code, stdout, stderr } = await runCli(["passkey", ...QUICK, "--strategy", "mean"]);
@@ -97,12 +108,20 @@ describe("the table", () => {
   });
 });
 
-test("--demo measures six rows and explains them", async () => {
-  const { code, stdout } = await runCli(["passkey", "--demo", "--tokens", "1280", "--trials", "1"]);
+test("--demo measures the seed strategies, eviction and refit, and explains them", async () => {
+  const args = ["passkey", "--demo", "--tokens", "1280", "--trials", "1"];
+  const { code, stdout } = await runCli(args, { env: { COLUMNS: "140" } });
   expect(code).toBe(0);
   for (const name of ["sum", "mean", "head-pick"]) expect(stdout).toMatch(new RegExp(`^${name} +4x `, "m"));
   expect(stdout).toMatch(/per=shared/);
   expect(stdout).toMatch(/ 8x /);
+  for (const ratio of [4, 8]) {
+    expect(stdout).toMatch(new RegExp(`^evict\\(by=keydiff,per=head\\) +${ratio}x `, "m"));
+    expect(stdout).toMatch(new RegExp(`^refit +${ratio}x `, "m"));
+    expect(stdout).toMatch(new RegExp(`^refit\\(queries=repeat\\) +${ratio}x `, "m"));
+  }
+  expect(stdout).toMatch(/^- refit\(queries=repeat\) \d of 1 at 4x and \d of 1 at 8x/m);
+  expect(stdout).toMatch(/, the default: /);
   expect(stdout).toMatch(/The model reads [\d,]+ tokens/);
 });
 

@@ -1,4 +1,7 @@
-/** An engine on a cache in memory, whose "model" answers with any number that still has a cell of its own. */
+/**
+ * An engine on a cache in memory. Its "model" answers with any number that still has a cell of its own, and expects each
+ * token the more the more cells hold it.
+ */
 import { createMemoryCache, type LayerShape, type MemoryCache, throwIfAborted } from "@kvfold/core";
 import type { EvalEngine, EvalSequence } from "../src/engine.js";
 import type { Tokenizer } from "../src/tasks/passkey-cases.js";
@@ -32,13 +35,23 @@ export function wordTokenizer(): Tokenizer & { text(token: number): string } {
   };
 }
 
+/** Token ids from 0 that the fake model may expect. */
+export const FAKE_VOCABULARY = 64;
+
+/** What capturing one costs. */
+export const MS_OF_A_SIGNAL = 4;
+
 export interface FakeEngine extends EvalEngine<number[]> {
   readonly calls: string[];
+  /** Signals of each call that asked for some, or for none. */
+  readonly asked: (readonly string[])[];
 }
 
 export function fakeEngine(text: (token: number) => string): FakeEngine {
   const calls: string[] = [];
+  const asked: (readonly string[])[] = [];
   let tokens: number[] = [];
+  let captured: readonly string[] = [];
   let cache: MemoryCache | undefined;
   const fresh = (): MemoryCache => {
     const floats = new Float32Array(tokens.length * 2);
@@ -49,6 +62,8 @@ export function fakeEngine(text: (token: number) => string): FakeEngine {
       values: [floats],
       positions: Int32Array.from(tokens, (_, cell) => cell),
       tokens: Int32Array.from(tokens),
+      tokenLogProbs: captured.includes("tokenLogProbs") ? new Float32Array(tokens.length).fill(-1) : null,
+      repeat: captured.includes("repeat") ? { layers: [new Float32Array(tokens.length)] } : null,
     });
   };
   const sequence: EvalSequence<number[]> = {
@@ -83,11 +98,24 @@ export function fakeEngine(text: (token: number) => string): FakeEngine {
       calls.push(tokens.length === 0 ? "read" : "ask");
       tokens.push(...more);
       options?.onProgress?.(more.length, more.length);
-      return { milliseconds: 1 };
+      if (options?.signals !== undefined) {
+        asked.push(options.signals);
+        captured = options.signals;
+      }
+      return { milliseconds: 1 + MS_OF_A_SIGNAL * (options?.signals?.length ?? 0) };
     },
     decode: (token) => {
       tokens.push(token);
       return new Float32Array(1);
+    },
+    evaluate: (more) => {
+      calls.push(`evaluate ${more.length}`);
+      return Array.from(more, (token) => {
+        tokens.push(token);
+        const logits = new Float32Array(FAKE_VOCABULARY);
+        for (const each of tokens) logits[each % FAKE_VOCABULARY]! += 1;
+        return logits;
+      });
     },
     generate: async () => {
       calls.push("answer");
@@ -104,5 +132,5 @@ export function fakeEngine(text: (token: number) => string): FakeEngine {
       tokens = [];
     },
   };
-  return { sequence, calls };
+  return { sequence, calls, asked };
 }

@@ -84,7 +84,7 @@ function columnsOf({ group, rows }: ComparedGroup, style: Style, other: string):
     ...(group.task === "kl" ? KL_COLUMNS : passkeyColumns(style)),
     ...(group.task === "kl" ? [QUOTIENT] : []),
     {
-      title: `less the ${other},\n95 % interval`,
+      title: `less ${other}\n[95 %]`,
       align: "right",
       cell: ({ comparison }) => (comparison === null ? "-" : interval(comparison.difference, group.task)),
     },

@@ -33,7 +33,7 @@ export function describeFailure(error: unknown): Failure {
       exitCode: interrupted ? EXIT.interrupted : failed,
       code: error.code,
       message: error.who === undefined ? error.what : `${error.who}: ${error.what}`,
-      hint: error.hint ?? "",
+      hint: error.hint ?? (interrupted ? "nothing is left half done; run the command again" : ""),
       stack: error.stack,
     };
   }

@@ -1,6 +1,6 @@
 /** Numbers as people read them. */
 import { expect, test } from "vitest";
-import { formatBytes, formatCount, formatMeasure, formatWhole, plural } from "./numbers.js";
+import { formatBytes, formatCount, formatDuration, formatMeasure, formatWhole, plural } from "./numbers.js";
 
 test.each([
   [0, "0 B"],
@@ -29,3 +29,10 @@ test("plurals", () => {
   expect([plural(1, "trial"), plural(1000, "trial")]).toEqual(["1 trial", "1,000 trials"]);
   expect(formatWhole(1234567)).toBe("1,234,567");
 });
+
+test.each([
+  [3, "1 s"],
+  [42_000, "42 s"],
+  [750_000, "13 min"],
+  [9_000_000, "2.5 h"],
+])("%i milliseconds", (milliseconds, text) => expect(formatDuration(milliseconds)).toBe(text));

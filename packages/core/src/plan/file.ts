@@ -59,7 +59,16 @@ export async function loadPlan(path: string, limits: PlanLimits = DEFAULT_PLAN_L
   } catch (cause) {
     throw cause instanceof KvfoldError ? cause : fileFailure("read", path, cause);
   }
-  return decodePlan(bytes, limits);
+  try {
+    return decodePlan(bytes, limits);
+  } catch (cause) {
+    if (!(cause instanceof KvfoldError)) throw cause;
+    throw new KvfoldError(cause.code, `${path}: ${cause.what}`, {
+      who: "plan file",
+      hint: cause.hint ?? "plan files are written by savePlan, or by kvfold passkey --save-plan",
+      cause,
+    });
+  }
 }
 
 /** Devices and pipes have no size to check, and may never end. */

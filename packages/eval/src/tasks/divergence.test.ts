@@ -23,7 +23,9 @@ describe("expected", () => {
     ["infinity", [1, Number.POSITIVE_INFINITY]],
     ["nothing that can be", [Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]],
   ])("refuses %s", (_, values) => {
-    expect(() => expected(logits(...values))).toThrowError(expect.objectContaining({ code: "KVFOLD_DECODE" }));
+    expect(() => expected(logits(...values))).toThrowError(
+      expect.objectContaining({ code: "KVFOLD_DECODE" }),
+    );
   });
 });
 

@@ -156,7 +156,7 @@ function fillBudget(
 
 function tooFewTokens(missing: number): KvfoldError {
   return new KvfoldError("KVFOLD_ARGUMENT", "the tokens are too few for the prompt", {
-    hint: `introduction, needle, question and a little text between them need ${missing} more`,
+    hint: `introduction, needle, question and a little text between them need ${missing} more: ask for more tokens`,
   });
 }
 

@@ -1,7 +1,8 @@
 /** The task, step by step, on an engine in memory. */
-import { defineStrategy, type FoldReport, identityPlan, keepPlan, type MergeStrategy } from "@kvfold/core";
+import { defineStrategy, type FoldReport, identityPlan } from "@kvfold/core";
 import { describe, expect, test } from "vitest";
-import { fakeEngine, wordTokenizer } from "../../test/fake-engine.js";
+import { fakeEngine, MS_OF_A_SIGNAL, wordTokenizer } from "../../test/fake-engine.js";
+import { keepWhere } from "../../test/strategies.js";
 import type { EvalEngine } from "../engine.js";
 import { junkHaystack } from "../haystack.js";
 import { DECODE_TOKENS } from "../measure.js";
@@ -20,21 +21,6 @@ const cases = makePasskeyCases(tokenizer, {
 });
 const isNumber = (token: number): boolean => /^\s*\d+$/.test(tokenizer.text(token));
 
-/** Keeps the cells whose token passes, and the last. */
-const keepWhere = (name: string, keep: (token: number) => boolean): MergeStrategy =>
-  defineStrategy({
-    name,
-    summary: "for this test",
-    create: () => ({
-      plan: (view) => {
-        const cells = [...view.tokens!.keys()];
-        return keepPlan(
-          view,
-          cells.filter((cell) => cell === cells.length - 1 || keep(view.tokens![cell]!)),
-        );
-      },
-    }),
-  })();
 const forgetful = keepWhere("forgetful", (token) => !isNumber(token));
 const careful = keepWhere("careful", isNumber);
 const runs = [
@@ -153,5 +139,35 @@ describe("runPasskey", () => {
     });
     const [one] = cases;
     expect(lengths).toEqual([one!.prompt.length + one!.question.length + DECODE_TOKENS]);
+  });
+
+  test("without speeds nothing is decoded but the answer", async () => {
+    const engine = fakeEngine(tokenizer.text);
+    const [trial] = await runPasskey(engine, { cases: cases.slice(0, 1), runs, speeds: false });
+    expect(trial!.full.tokensPerSecond).toBeNaN();
+    expect(engine.sequence.cells).toBe(trial!.folded[1]!.cellsAfter + cases[0]!.question.length);
+  });
+
+  test("captures what is asked for, and can read the last prompt once more without it", async () => {
+    const engine = fakeEngine(tokenizer.text);
+    const curious = keepWhere("curious", isNumber, ["repeat", "tokenLogProbs"]);
+    const two = cases.slice(0, 2);
+    const options = { cases: two, runs: [{ strategy: curious, ratio: 4 }], captureCost: true };
+    const trials = await runPasskey(engine, options);
+    const all = ["repeat", "tokenLogProbs"];
+    expect(engine.asked).toEqual([all, all, []]);
+    expect(trials.map((trial) => trial.captureMs)).toEqual([null, 2 * MS_OF_A_SIGNAL]);
+  });
+
+  test("nothing is read again for signals that cost nothing", async () => {
+    const engine = fakeEngine(tokenizer.text);
+    const [trial] = await runPasskey(engine, {
+      cases: cases.slice(0, 1),
+      runs,
+      signals: ["tokens"],
+      captureCost: true,
+    });
+    expect(engine.asked).toEqual([["tokens"]]);
+    expect(trial!.captureMs).toBeNull();
   });
 });
