@@ -25,14 +25,14 @@ std::vector<QuerySource> sources_arg(const CacheInfo &cache, const Napi::Value &
   return sources;
 }
 
-// startQueries(context, {maxPositions, maxBytes, stride, seed, layers}): a handle. Nothing is allocated beyond maxBytes.
+// startQueries(context, {maxPositions, newest, maxBytes, seed, layers}): a handle. Nothing is allocated beyond maxBytes.
 Napi::Value start_queries(const Napi::CallbackInfo &info) {
   const auto context = context_arg(info[0]);
   if (!info[1].IsObject()) throw Failure("KVFOLD_ARGUMENT", "expected options");
   const Napi::Object given = info[1].As<Napi::Object>();
   const auto positions = static_cast<uint32_t>(integer_arg(given.Get("maxPositions"), "maxPositions", 1, INT32_MAX));
   const auto most = static_cast<uint64_t>(integer_arg(given.Get("maxBytes"), "maxBytes", 0, int64_t{1} << 53));
-  const auto stride = static_cast<uint32_t>(integer_arg(given.Get("stride"), "stride", 1, INT32_MAX));
+  const auto newest = static_cast<uint32_t>(integer_arg(given.Get("newest"), "newest", 0, positions));
   const auto seed = static_cast<uint64_t>(integer_arg(given.Get("seed"), "seed", 0, UINT32_MAX));
   std::vector<QuerySource> sources = sources_arg((*context)->foldable_cache(), given.Get("layers"));
   const uint64_t bytes = QueryTap::bytes_needed(sources, positions);
@@ -41,7 +41,7 @@ Napi::Value start_queries(const Napi::CallbackInfo &info) {
                   "a sample of the queries at " + std::to_string(positions) + " positions needs " +
                       std::to_string(bytes) + " bytes, the limit is " + std::to_string(most),
                   "give smaller queryRows or larger queryBytes");
-  return wrap(info.Env(), std::make_shared<QueriesHandle>(QueryTap(std::move(sources), positions, stride, seed)));
+  return wrap(info.Env(), std::make_shared<QueriesHandle>(QueryTap(std::move(sources), positions, newest, seed)));
 }
 
 std::vector<uint16_t> in_order(const QueryTap &tap, size_t source, const std::vector<uint32_t> &order) {
@@ -55,7 +55,7 @@ std::vector<uint16_t> in_order(const QueryTap &tap, size_t source, const std::ve
   return rows;
 }
 
-// takeQueries(queries): {positions, layers: [{rows, heads}]}, a copy; samples by rising priority, layers as asked for.
+// takeQueries(queries): {positions, layers: [{rows, heads}]}, a copy; samples in the order of the reservoir, layers as asked for.
 Napi::Value take_queries(const Napi::CallbackInfo &info) {
   const auto handle = unwrap<QueriesHandle>(info[0]);
   const HeldQueries held(*handle);
@@ -105,7 +105,7 @@ Napi::Value free_queries(const Napi::CallbackInfo &info) {
   const auto handle = unwrap<QueriesHandle>(info[0]);
   if (handle->released) return info.Env().Undefined();
   const HeldQueries held(*handle);
-  handle->tap = QueryTap({}, 1, 1, 0);
+  handle->tap = QueryTap({}, 1, 0, 0);
   handle->released = true;
   return info.Env().Undefined();
 }

@@ -123,15 +123,15 @@ export interface RawQueryOptions {
   readonly maxPositions: number;
   /** A full sample that needs more is refused. */
   readonly maxBytes: number;
-  /** One token in so many is a candidate. */
-  readonly stride: number;
+  /** So many of them are the newest tokens, the others a uniform sample of those before. */
+  readonly newest: number;
   readonly seed: number;
   /** Indices into the layers of the cache. */
   readonly layers: Uint32Array;
 }
 
 export interface RawQueries {
-  /** In an order in which every beginning is a uniform sample. [samples] */
+  /** In an order in which every beginning holds newest and older ones in the same proportion. [samples] */
   readonly positions: Int32Array;
   /** As asked for; rows are f16 bits [samples, heads, keyDim]. */
   readonly layers: readonly { readonly rows: Uint16Array; readonly heads: number }[];
