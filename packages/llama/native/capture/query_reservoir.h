@@ -1,5 +1,5 @@
-// Which tokens of a sequence are kept as query samples: the newest, and a uniform choice of the others, with a bound that
-// no prompt length breaks.
+// Which tokens of a sequence are kept as query samples: the newest, and of the others a choice that favours later ones,
+// with a bound that no prompt length breaks.
 #pragma once
 
 #include <algorithm>
@@ -11,15 +11,15 @@
 namespace kvfold {
 
 // Offers arrive in the order of the tokens. The `newest` last ones are kept; a token that is no longer one of them
-// competes with the priority hash(seed, token), and the `capacity - newest` of lowest priority are kept (bottom-k
-// sampling, Cohen and Kaplan 2007).
+// competes with the priority hash(seed, token) / (token + 1), and the `capacity - newest` of lowest priority are kept
+// (priority sampling, Duffield, Lund and Thorup 2007, with the place as the weight).
 //
-//     tokens   0 1 2 3 4 5 6 7 8 9     capacity 5, newest 3  ->  kept  1 . . 5 . 7 8 9
-//     older    0 1 2 3 4 5 6            priorities  7 3 9 4 8 2 6  ->  the two lowest: 1 5
+//     tokens   0 1 2 3 4 5 6 7 8 9     capacity 5, newest 3  ->  kept  . . . 3 . 5 . 7 8 9
+//     older    0 1 2 3 4 5 6            priorities  7 4 3 1 2 1 2  ->  the two lowest: 3 5
 //
-// What is read next asks most like what was read last, so the newest stand for it; the others stand for the rest. Every
-// older token is kept with the same probability, any prefix of `order` is a fair part of both kinds, and the choice
-// depends on neither batches nor on how often the reading was interrupted.
+// What is read next asks most like what was read last, so the newest stand for it; of the others a token is kept with a
+// probability in proportion to its place. Any prefix of `order` is a fair part of both kinds, and the choice depends on
+// neither batches nor on how often the reading was interrupted.
 class QueryReservoir {
  public:
   QueryReservoir(uint32_t capacity, uint32_t newest, uint64_t seed)
@@ -37,7 +37,7 @@ class QueryReservoir {
   uint32_t offer(int32_t position) {
     const uint64_t token = offered_++;
     if (capacity_ == 0) return kSkip;
-    const Entry entry = {position, mix(seed_ + token), token};
+    const Entry entry = {position, mix(seed_ + token) / (token + 1), token};
     if (newest_ == 0) return admit_new(entry);
     uint32_t slot = kSkip;
     if (queue_.size() == newest_) {
@@ -50,7 +50,7 @@ class QueryReservoir {
   }
 
   // Takes the last offers back. What they had displaced is lost, so tokens above the limit stay out for good: the
-  // older ones are still every token below one limit, and therefore uniform.
+  // older ones are still every token below one limit, and therefore a fair choice.
   // @returns the slots that stay, in their order; they are renumbered from 0
   std::vector<uint32_t> take_back(uint64_t tokens) {
     offered_ -= std::min(tokens, offered_);

@@ -123,7 +123,7 @@ export interface RawQueryOptions {
   readonly maxPositions: number;
   /** A full sample that needs more is refused. */
   readonly maxBytes: number;
-  /** So many of them are the newest tokens, the others a uniform sample of those before. */
+  /** So many of them are the newest tokens; of those before, later ones are kept with a higher probability. */
   readonly newest: number;
   readonly seed: number;
   /** Indices into the layers of the cache. */

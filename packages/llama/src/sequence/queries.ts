@@ -2,7 +2,7 @@
  * The sample of a sequence's own queries: begun at its first token, fed by every evaluation, shown in the view.
  *
  *     prefill(.., signals: ["queries"])   on an empty sequence: a tap is made
- *     every evaluation                    at most `queryRows` rows a KV head stay: half of the newest tokens, half of the rest
+ *     every evaluation                    at most `queryRows` rows a KV head stay, half of them of the newest tokens
  *     fold                                changes nothing here: queries are of the text, not of the cells
  */
 import { hashQueries, type QueryLayer, type QuerySample } from "@kvfold/core";
