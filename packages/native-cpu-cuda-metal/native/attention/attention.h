@@ -44,8 +44,8 @@ typedef struct kvfold_attention_options {
   const kvfold_workers *workers; /* NULL: the calling thread */
   int (*cancelled)(void *data);  /* (optional) polled between blocks, from all threads */
   void *cancelled_data;
-  /* NULL: the best of processor and environment (KVFOLD_ISA). Otherwise "scalar", "avx2", "avx512" or "neon": this one, or
-   * KVFOLD_STATUS_UNSUPPORTED. */
+  /* NULL: the best of processor and environment (KVFOLD_ISA). Otherwise "scalar", "avx2", "avx512" or "neon": this
+   * one, or KVFOLD_STATUS_UNSUPPORTED. */
   const char *isa;
 } kvfold_attention_options;
 

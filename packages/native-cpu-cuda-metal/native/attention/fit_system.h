@@ -56,7 +56,7 @@ struct Solution {
   Dense change;  ///< V' - V of the free cells [free, width]
 };
 
-/// Solves on the fitting slots and takes the answer off `missing` in the slots that judge: in all slots, where nobody does.
+/// Solves on the fitting slots and takes the answer off `missing` in the slots that decide.
 Solution solve_system(const Kernels &kernels, double lambda, const FitShape &shape, const Arena &arena,
                       const FitSystem &system, Parallel &parallel);
 

@@ -35,13 +35,18 @@ struct Body {
     // one branch for all of a block, so that it stays in registers
     if (p.begin == Start::zero) each([&](size_t r, size_t v) { acc[r][v] = V::set1(0.0f); });
     else if (p.begin == Start::rows) each([&](size_t r, size_t v) { acc[r][v] = V::set1(p.start[i + r]); });
-    else each([&](size_t r, size_t v) { acc[r][v] = V::mul(V::load(c + r * p.ldc + v * W), V::load(p.start + j + v * W)); });
+    else
+      each([&](size_t r, size_t v) {
+        acc[r][v] = V::mul(V::load(c + r * p.ldc + v * W), V::load(p.start + j + v * W));
+      });
     const float *a = along_row ? p.a + i * p.row_stride : p.a + i;
     const float *b = p.b + j;
     const size_t a_row = along_row ? p.row_stride : 1, a_step = along_row ? 1 : p.column_stride;
     for (size_t left = p.k; left > 0;) {
       const size_t steps = p.segment == 0 || left < p.segment ? left : p.segment;
+#if defined(__GNUC__)
 #pragma GCC unroll 4
+#endif
       for (size_t k = 0; k < steps; k++) {
         Reg right[N];
         for (size_t v = 0; v < N; v++) right[v] = V::load(b + v * W);
@@ -55,7 +60,8 @@ struct Body {
       left -= steps;
       a += p.jump;
     }
-    if (p.finish == Finish::add) each([&](size_t r, size_t v) { acc[r][v] = V::add(V::load(c + r * p.ldc + v * W), acc[r][v]); });
+    if (p.finish == Finish::add)
+      each([&](size_t r, size_t v) { acc[r][v] = V::add(V::load(c + r * p.ldc + v * W), acc[r][v]); });
     else if (p.finish == Finish::subtract)
       each([&](size_t r, size_t v) { acc[r][v] = V::sub(V::load(c + r * p.ldc + v * W), acc[r][v]); });
     each([&](size_t r, size_t v) { V::store(c + r * p.ldc + v * W, acc[r][v]); });
@@ -102,8 +108,8 @@ struct Body {
 
   // ------------------------------------------------------------------------------------------------ exponential
 
-  /// 2^x for x <= 0. n = round(x), r = x - n (exact), degree-6 polynomial on |r| <= 1/2 (relative error 2^-27), times 2^n.
-  /// At most 2^-22.5 relative, all told; x counts as -125 below that, which keeps the result normal.
+  /// 2^x for x <= 0. n = round(x), r = x - n (exact), degree-6 polynomial on |r| <= 1/2 (relative error 2^-27), times
+  /// 2^n. At most 2^-22.5 relative, all told; x counts as -125 below that, which keeps the result normal.
   static Reg exp2(Reg x) {
     const Reg magic = V::set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
     x = V::max(x, V::set1(-125.0f));

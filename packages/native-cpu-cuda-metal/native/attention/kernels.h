@@ -62,7 +62,7 @@ struct Kernels {
   /// two apart do not fight for the same cache sets.
   size_t strip;
   void (*product)(const Product &product);
-  /// A tile of scores, in strips of [kTile, strip] -> 2^(score - top) in place, with the top as it is after these cells.
+  /// A tile of scores, in strips of [kTile, strip] -> 2^(score - top) in place, top as it is after these cells.
   void (*softmax)(float *scores, size_t cells, const Running &running);
   /// out[i] = 2^max(x[i], -125) for x <= 0; count a multiple of kPad. May be in place.
   void (*exponential)(const float *x, float *out, size_t count);

@@ -1,4 +1,4 @@
-// AVX-512 F, VL, BW, DQ: sixteen floats, thirty-two registers. 8 x 3 accumulators: a strip is the whole block of 48 lanes.
+// AVX-512 F, VL, BW, DQ: sixteen floats, thirty-two registers. 8 x 3 accumulators: a strip is a whole block of 48 lanes.
 #include <immintrin.h>
 
 #include "kernel_body.h"

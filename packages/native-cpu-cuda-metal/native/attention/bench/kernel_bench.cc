@@ -1,6 +1,6 @@
 // Prints what each inner loop reaches on one thread: products against the peak of multiply-adds on registers, the rest
-// in nanoseconds of processor time. Shapes are those of attend and fit at 64 channels: where a fold spends its time. Interleaved
-// rounds, medians, the peak measured in every round. Arguments: rounds (20), instruction set (all).
+// in nanoseconds of processor time. Shapes are those of attend and fit at 64 channels: where a fold spends its time.
+// Interleaved rounds, medians, the peak measured in every round. Arguments: rounds (20), instruction set (all).
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -54,8 +54,8 @@ struct Buffers {
   Floats keys, values, queries, weights, outputs, factor, top, total, correction, panels, square, missing, sums;
   explicit Buffers(std::mt19937 &random)
       : keys(random_floats(random, kCells * kDim, 1)), values(random_floats(random, kCells * 2 * kLanes, 1)),
-        queries(random_floats(random, kDim * kLanes, 0.2f)), weights(kCells * kLanes, 0.5f), outputs(2 * kLanes * kLanes),
-        factor(kLanes, 1e-3f), top(kLanes), total(kLanes), correction(kLanes, 1.0f),
+        queries(random_floats(random, kDim * kLanes, 0.2f)), weights(kCells * kLanes, 0.5f),
+        outputs(2 * kLanes * kLanes), factor(kLanes, 1e-3f), top(kLanes), total(kLanes), correction(kLanes, 1.0f),
         panels(random_floats(random, kCells * kColumns, 1e-3f)), square(kColumns * dense_ld(kColumns)),
         missing(kCells * dense_ld(kDim)), sums(3 * kCells) {}
 };

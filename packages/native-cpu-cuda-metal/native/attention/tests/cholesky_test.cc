@@ -47,7 +47,8 @@ struct System {
   }
 
   Floats solve(const Kernels &kernels, uint32_t threads, size_t *raised) const {
-    Floats square = matrix, x = right, inverse(round_up(n, kStep) * kStep), scratch(factor_scratch(n)), step(kStep * width);
+    Floats square = matrix, x = right, inverse(round_up(n, kStep) * kStep), scratch(factor_scratch(n));
+    Floats step(kStep * width);
     const fixture::Threads pool(threads);
     const kvfold_attention_options options = fixture::options(nullptr, &pool.workers);
     Parallel parallel(options);
