@@ -102,6 +102,44 @@ export interface RawAttention {
   readonly workingBytes: number;
 }
 
+export interface RawBench {
+  readonly backend: string;
+  readonly op: string;
+  readonly type: string;
+  readonly valueTransposed: boolean;
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly cells: number;
+  readonly ratio: number;
+  readonly threads: number;
+  readonly runs: number;
+  readonly queryRows: number;
+  readonly memoryLimit: number | null;
+  readonly flag: FlagExternal | null;
+}
+
+/** Times in seconds. */
+export interface RawBenchRow {
+  readonly variant: string;
+  readonly undoLog: boolean;
+  readonly bytes: number;
+  readonly operations: number;
+  readonly median: number;
+  readonly minimum: number;
+  readonly maximum: number;
+  readonly ratio: number;
+}
+
+export interface RawBenchResult {
+  readonly rows: readonly RawBenchRow[];
+  readonly compute: boolean;
+  readonly copy: number;
+  readonly peak: number;
+  readonly skipped: string;
+  readonly isa: string;
+}
+
 export interface NativeAddon {
   info(): {
     readonly abi: number;
@@ -137,4 +175,6 @@ export interface NativeAddon {
   keyStats(request: RawRead): Promise<{ readonly norm: Float32Array; readonly meanCosine: Float32Array }>;
   turnQueries(request: RawTurn): Promise<Float32Array>;
   attend(request: RawAttend): Promise<RawAttention>;
+  benchOperations(): string[];
+  bench(request: RawBench): Promise<RawBenchResult>;
 }

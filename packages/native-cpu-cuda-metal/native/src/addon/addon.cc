@@ -5,6 +5,7 @@
 
 #include "addon/arguments.h"
 #include "addon/attend_worker.h"
+#include "addon/bench_worker.h"
 #include "addon/fold_worker.h"
 #include "addon/memory.h"
 #include "addon/promise_worker.h"
@@ -70,6 +71,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("keyStats", Napi::Function::New(env, key_stats));
   exports.Set("turnQueries", Napi::Function::New(env, turn_queries));
   exports.Set("attend", Napi::Function::New(env, attend));
+  exports.Set("benchOperations", Napi::Function::New(env, bench_operations));
+  exports.Set("bench", Napi::Function::New(env, bench));
   return exports;
 }
 
