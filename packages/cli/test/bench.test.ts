@@ -122,7 +122,7 @@ describe("kernels", () => {
 
   test("Ctrl-C with --json: one whole object, and one on standard error", async () => {
     const { code, stdout, stderr } = await runCli(kernels("--runs", "1000", "--json"), {
-      onStart: (child) => void setTimeout(() => child.kill("SIGINT"), 2500),
+      onStart: (child) => void setTimeout(() => child.kill("SIGINT"), 6000),
     });
     expect(code).toBe(130);
     expect(parseOnlyLine(stdout)).toMatchObject({ command: "bench-kernels", complete: false });
@@ -176,7 +176,7 @@ describe("decode", () => {
 
   test("Ctrl-C ends it between two results", async () => {
     const { code, stdout, stderr } = await runCli(decode("--tokens", "1024", "--runs", "200", "--json"), {
-      onStart: (child) => void setTimeout(() => child.kill("SIGINT"), 2500),
+      onStart: (child) => void setTimeout(() => child.kill("SIGINT"), 6000),
     });
     expect(code).toBe(130);
     expect(stdout).toBe("");

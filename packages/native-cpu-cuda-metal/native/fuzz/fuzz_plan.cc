@@ -14,6 +14,10 @@ using cases::Case;
 
 namespace {
 
+constexpr size_t kLongest = 4096;  // bytes of an input
+constexpr uint64_t kMemoryLimit = uint64_t{1} << 26;
+constexpr uint8_t kFaultPoints = 24;  // a commit of two layers has 20
+
 [[noreturn]] void stop(const char *what, const char *detail) {
   std::fprintf(stderr, "fuzz_plan: %s: %s\n", what, detail);
   std::abort();
@@ -61,8 +65,9 @@ void check_reads(const Case &one, const kvfold_backend *backend, const kvfold_op
 /// Half a commit and a whole one, each taken back. The case is left folded if `keep`.
 kvfold_status fold(Case *one, const kvfold_backend *backend, uint8_t fault, bool keep) {
   kvfold_faults faults{fault, 0};
-  const kvfold_options plain{2, nullptr, nullptr, nullptr, uint64_t{1} << 26};
-  const kvfold_options faulty{2, nullptr, nullptr, &faults, uint64_t{1} << 26};
+  const uint32_t threads = 1 + fault % 2;
+  const kvfold_options plain{threads, nullptr, nullptr, nullptr, kMemoryLimit};
+  const kvfold_options faulty{threads, nullptr, nullptr, &faults, kMemoryLimit};
   const std::vector<cases::Buffer> before = one->snapshot();
   check_reads(*one, backend, plain);
   for (const kvfold_options *options : {&faulty, &plain}) {
@@ -89,10 +94,10 @@ kvfold_status fold(Case *one, const kvfold_backend *backend, uint8_t fault, bool
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  if (size > 4096) return 0;
+  if (size > kLongest) return 0;
   const auto before = fuzz::plan_input(data, size);
   if (check(*before) != KVFOLD_OK) return 0;
-  const uint8_t fault = size == 0 ? 0 : data[size - 1] % 24;
+  const uint8_t fault = size == 0 ? 0 : data[size - 1] % kFaultPoints;
   const kvfold_backend *oracle = kvfold_backend_named("reference");
   const auto want = fuzz::plan_input(data, size);
   const kvfold_status wanted = fold(want.get(), oracle, fault, true);
