@@ -164,7 +164,7 @@ export interface NativeAddon {
   /** @returns fault points passed */
   commit(fold: FoldExternal, threads: number, failAt: number | null): Promise<number>;
   rollback(fold: FoldExternal, threads: number): Promise<number>;
-  dispose(fold: FoldExternal): void;
+  dispose(fold: FoldExternal): Promise<void>;
   readRows(
     request: RawRead & {
       readonly kind: "keys" | "values";

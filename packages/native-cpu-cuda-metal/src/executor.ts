@@ -179,6 +179,6 @@ function createTransaction(
         checkAttached(memory);
         await addon.rollback(fold, threads);
       }),
-    dispose: () => addon.dispose(fold),
+    dispose: () => void addon.dispose(fold),
   };
 }

@@ -2,6 +2,8 @@
 // decided on the event loop alone, so it needs no lock.
 #include "addon/fold_worker.h"
 
+#include <utility>
+
 #include "addon/arguments.h"
 #include "addon/memory.h"
 #include "addon/plan.h"
@@ -28,13 +30,26 @@ struct FoldState {
   Stage stage = Stage::prepared;
   bool busy = false;
 
-  void free_fold() {
+  ~FoldState() {
     if (fold != nullptr) backend->fold_free(fold);
-    fold = nullptr;
   }
-  ~FoldState() { free_fold(); }
 };
 using FoldHandle = std::shared_ptr<FoldState>;
+
+/// Giving many pages back takes time, so a thread of the pool does it.
+Napi::Value free_later(Napi::Env env, const FoldHandle &state) {
+  // freed even if the work never runs, because the environment ends
+  std::shared_ptr<kvfold_fold> held(std::exchange(state->fold, nullptr), [state](kvfold_fold *fold) {
+    if (fold != nullptr) state->backend->fold_free(fold);
+  });
+  return PromiseWorker::start(
+      env,
+      [held = std::move(held)](kvfold_error *) mutable {
+        held.reset();
+        return KVFOLD_OK;
+      },
+      [](Napi::Env settled, kvfold_status) { return settled.Undefined(); });
+}
 
 Napi::Value wrap(Napi::Env env, FoldHandle state) {
   auto held = std::make_unique<FoldHandle>(std::move(state));
@@ -74,7 +89,7 @@ Napi::Value run_step(Napi::Env env, const FoldHandle &state, Stage on_success, S
   state->busy = true;
   return PromiseWorker::start(env, std::move(work), [=](Napi::Env settled, kvfold_status status) {
     state->busy = false;
-    if (state->stage == Stage::disposed) state->free_fold();
+    if (state->stage == Stage::disposed) free_later(settled, state);
     else state->stage = status == KVFOLD_OK ? on_success : on_failure;
     return Napi::Number::New(settled, static_cast<double>(faults->points));
   });
@@ -169,12 +184,14 @@ Napi::Value rollback(const Napi::CallbackInfo &info) {
   });
 }
 
-/// dispose(fold): frees scratch and undo log, after the running step if there is one.
+/// dispose(fold) -> Promise<undefined>: frees scratch and undo log, after the running step if there is one.
 Napi::Value dispose(const Napi::CallbackInfo &info) {
   FoldHandle state = handle_argument(info[0]);
   state->stage = Stage::disposed;
-  if (!state->busy) state->free_fold();
-  return info.Env().Undefined();
+  if (!state->busy) return free_later(info.Env(), state);
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  deferred.Resolve(info.Env().Undefined());
+  return deferred.Promise();
 }
 
 }  // namespace addon
