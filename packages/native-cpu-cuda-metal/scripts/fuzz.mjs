@@ -65,7 +65,12 @@ function compile(jobs) {
 
 /** How many inputs ran before it ended, or stop. */
 function fuzz(title, args) {
-  const limits = ["-timeout=20", "-rss_limit_mb=2048", "-print_final_stats=1", `-artifact_prefix=${findings}/`];
+  const limits = [
+    "-timeout=20",
+    "-rss_limit_mb=2048",
+    "-print_final_stats=1",
+    `-artifact_prefix=${findings}/`,
+  ];
   const { status, stderr } = spawnSync(program, [...limits, ...args], {
     encoding: "utf8",
     stdio: ["ignore", "ignore", "pipe"],
