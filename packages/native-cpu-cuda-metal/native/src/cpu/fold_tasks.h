@@ -27,7 +27,8 @@ class FoldTasks {
   void add(const Tensor &tensor, size_t rows, size_t bytes) {
     Part part{tensor.transposed, 0, 0, begins_.empty() ? 0 : begins_.back()};
     part.of_head = tensor.transposed ? tensor.dim : rows;
-    part.step = tensor.transposed ? kChannels : std::max<size_t>(1, bytes / tensor.row_bytes);
+    const size_t tasks = std::max<size_t>(1, rows * tensor.row_bytes / bytes);
+    part.step = tensor.transposed ? kChannels : (rows + tasks - 1) / tasks;
     const size_t count = (part.of_head + part.step - 1) / part.step * (tensor.transposed ? tensor.heads : 1);
     parts_.push_back(part);
     begins_.push_back(part.begin + count);
