@@ -44,13 +44,15 @@ describe("kernels", () => {
       if (compute) expectPositive(row.GFLOPs, "GFLOPs");
       else expect(row.GFLOPs).toBeNull();
     }
-    expect([...new Set(rows.map((row) => row.op))]).toEqual(["fold", "key-stats", "attend", "fit"]);
+    expect([...new Set(rows.map((row) => row.op))]).toEqual(["fold", "rope", "key-stats", "attend", "fit"]);
     expect([...new Set(rows.map((row) => row.backend))]).not.toContain("reference");
     const folds = rows.filter((row) => row.op === "fold" && row.type === "f16");
     const variants = ["merge", "merge-turned", "evict", "composite"];
     for (const layout of ["rows", "transposed"]) {
-      const names = folds.filter((row) => row.layout === layout && row.undoLog).map((row) => row.variant);
-      expect(names).toEqual(variants);
+      for (const undoLog of [true, false]) {
+        const own = folds.filter((row) => row.layout === layout && row.undoLog === undoLog);
+        expect(own.map((row) => row.variant)).toEqual(variants);
+      }
     }
     // blocks of channels cannot be transposed
     const blocks = rows.filter((row) => row.type === "q8_0");
@@ -186,7 +188,7 @@ describe("decode", () => {
 
 describe("bad input", () => {
   test.each([
-    ["an unknown operation", kernels("--op", "folt"), "KVFOLD_ARGUMENT", /fold, key-stats/],
+    ["an unknown operation", kernels("--op", "folt"), "KVFOLD_ARGUMENT", /fold, rope, key-stats/],
     ["an unknown backend", kernels("--backend", "abacus"), "KVFOLD_ARGUMENT", /cpu, reference/],
     ["an unknown type", kernels("--type", "f17"), "KVFOLD_ARGUMENT", /f16/],
     ["a shape in words", kernels("--shape", "large"), "KVFOLD_ARGUMENT", /30x3x64/],

@@ -55,6 +55,13 @@ const SHORT: Partial<Record<keyof NativeAddon, Short>> = {
 /** Runs on another thread. */
 const ASYNC: Partial<Record<keyof NativeAddon, () => unknown>> = {
   prepare,
+  prepareShift: async () => {
+    const { slots } = large;
+    const deltas = new Int32Array(CELLS).fill(-1);
+    const layerDeltas = large.shape.layers.map(() => null);
+    const shift = { ...job, slots, deltas, layerDeltas, failAt: null };
+    await addon.dispose((await addon.prepareShift(shift)).fold);
+  },
   commit: async () => addon.commit(await prepared(), 1, null),
   rollback: async () => addon.rollback(await prepared(), 1),
   dispose: async () => addon.dispose(await prepared()),

@@ -16,12 +16,13 @@ const MOST_QUERY_ROWS = 2 ** 20;
 const TYPES = Object.keys(DTYPES) as DType[];
 
 const EXAMPLES = `
-fold and key-stats are set against the bytes that the machine copies, attend and fit against the floating-point
+fold, rope and key-stats are set against the bytes that the machine copies, attend and fit against the floating-point
 operations that it reaches on registers; both are measured in the same rounds with the same number of threads. Rounds
 are interleaved, the first one warms up, medians are shown. Bytes are those usefully read plus written.
 
 fold:   merge (mean of neighbours), merge-turned (keys rotated to the row first), evict (one cell stays), composite
-        (another cell in every head); attend: statistics, outputs; fit: one layer, outputs known.
+        (another cell in every head), each with and without saving the undo log
+attend: statistics, outputs; fit: one layer, outputs known; rope: all keys turned in place, undo log included
 The whole table takes long: choose --op, --cells or --runs. The backend reference is timed only where it is named.
 
 Examples:

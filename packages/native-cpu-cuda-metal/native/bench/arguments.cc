@@ -112,7 +112,7 @@ bool read_arguments(int count, char **words, Arguments *arguments, std::string *
 
 const char *usage() {
   return "kvfold_bench_kernels: times every operation of the backends of this build against the machine itself\n"
-         "  --op LIST          fold, key-stats, attend, fit (all)\n"
+         "  --op LIST          fold, rope, key-stats, attend, fit (all)\n"
          "  --backend LIST     (all but reference)\n"
          "  --type LIST        f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 (f16,q8_0)\n"
          "  --shape LIST       layers x KV heads x head size (30x3x64,32x8x128)\n"

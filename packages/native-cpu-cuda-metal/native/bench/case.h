@@ -3,6 +3,7 @@
 #define KVFOLD_BENCH_CASE_H
 
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <vector>
 
@@ -51,6 +52,10 @@ struct Provider {
 const Provider *provider_of(const std::string &op);
 
 kvfold_options options_of(const Request &request);
+
+/// Whether the table of a library that may be older has an entry at all; it may still be NULL.
+#define KVFOLD_HAS_ENTRY(backend, entry) \
+  ((backend).struct_bytes >= offsetof(kvfold_backend, entry) + sizeof((backend).entry) && (backend).entry != nullptr)
 
 }  // namespace bench
 }  // namespace kvfold

@@ -33,8 +33,9 @@ void add_json(const Request &request, const Result &result, const Row &row, Repo
 
 void print_row(const Request &request, const Result &result, const Row &row) {
   const double work = result.compute ? row.facts.operations : row.facts.bytes;
-  std::printf("%-9s %-12s %-9s %-5s %-10s %ux%ux%u %6u cells %10.2f ms %8.2f G%s/s %6.1f %% of %.1f\n",
-              request.op.c_str(), row.facts.variant.c_str(), request.backend->name, name_of(request.type),
+  const std::string variant = row.facts.variant + (row.facts.undo_log ? ", log" : "");
+  std::printf("%-9s %-17s %-9s %-5s %-10s %ux%ux%u %6u cells %10.2f ms %8.2f G%s/s %6.1f %% of %.1f\n",
+              request.op.c_str(), variant.c_str(), request.backend->name, name_of(request.type),
               request.transposed ? "transposed" : "rows", request.shape.layers, request.shape.kv_heads,
               request.shape.head_dim, request.cells, 1e3 * row.median, work / row.median / 1e9,
               result.compute ? "FLOP" : "B", 100 * row.ratio, (result.compute ? result.peak : result.copy) / 1e9);

@@ -38,7 +38,7 @@ const char *name_of(int32_t type) {
 const char *isa_of(const Request &request) {
   if (std::strcmp(request.backend->name, "cpu") != 0) return "";
   const Provider *provider = provider_of(request.op);
-  return provider != nullptr && provider->compute ? kvfold_attention_isa(0) : cpu::primitives().isa;
+  return provider != nullptr && provider->compute ? kvfold_attention_isa(0) : cpu::kernels().isa;
 }
 
 }  // namespace bench

@@ -4,7 +4,7 @@
 namespace kvfold {
 namespace bench {
 
-static const Provider *const kProviders[] = {&kFold, &kKeyStats, &kAttend, &kFit};
+static const Provider *const kProviders[] = {&kFold, &kRope, &kKeyStats, &kAttend, &kFit};
 
 const Provider *provider_of(const std::string &op) {
   for (const Provider *provider : kProviders) {

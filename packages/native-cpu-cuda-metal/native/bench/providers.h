@@ -8,6 +8,7 @@ namespace kvfold {
 namespace bench {
 
 extern const Provider kFold;      // fold_cases.cc
+extern const Provider kRope;      // rope_cases.cc
 extern const Provider kKeyStats;  // key_stats_cases.cc
 extern const Provider kAttend;    // attend_cases.cc
 extern const Provider kFit;       // fit_cases.cc
