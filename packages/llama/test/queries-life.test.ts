@@ -206,12 +206,12 @@ it("is checked by the bridge too", async () => {
     );
   }
   const queries = addon.startQueries(handle, good);
-  expect(addon.takeQueries(queries)).toMatchObject({ positions: new Int32Array(0) });
+  expect(await addon.takeQueries(queries)).toMatchObject({ positions: new Int32Array(0) });
   expect(() => addon.takeQueries(handle as never)).toThrow(
     expect.objectContaining({ code: "KVFOLD_ARGUMENT" }),
   );
-  addon.freeQueries(queries);
-  addon.freeQueries(queries);
+  await addon.freeQueries(queries);
+  await addon.freeQueries(queries);
   expect(() => addon.takeQueries(queries)).toThrow(expect.objectContaining({ code: "KVFOLD_DISPOSED" }));
   const job = {
     sequence: 0,

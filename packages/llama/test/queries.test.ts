@@ -117,7 +117,7 @@ describe("the choice", () => {
       const job = { sequence: 0, start: 0, logits: 0, logProbs: false, previous: null } as const;
       await addon.decode(handle, { ...job, tokens: Int32Array.from(tokens.slice(0, 256)), queries });
       addon.removeRange(handle, 0, -1, -1);
-      const { positions } = addon.takeQueries(queries);
+      const { positions } = await addon.takeQueries(queries);
       expect(new Set(positions).size).toBe(32);
       expect(positions.filter((position) => position >= older)).toHaveLength(newest);
       positions.forEach((position, i) => {

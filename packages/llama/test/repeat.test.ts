@@ -49,7 +49,7 @@ async function byHand(sequence: LlamaSequence, chunk: number): Promise<Float64Ar
     const start = COUNT + lead.length;
     await addon.decode(handle, { ...job, start, tokens: Int32Array.from(part), queries });
     addon.removeRange(handle, 0, COUNT, -1);
-    const taken = addon.takeQueries(queries);
+    const taken = await addon.takeQueries(queries);
     lease.shape.layers.forEach(({ kvHeads, keyDim }, layer) => {
       const { heads, rows } = taken.layers[layer]!;
       for (let head = 0; head < heads; head++) {

@@ -96,17 +96,17 @@ export function beginQueries(state: SequenceState, limits: { rows: number; bytes
   state.queries = startTap(state, limits, null);
 }
 
-/** Frees the sample. */
+/** Frees the sample; nobody waits for the memory to be given back. */
 export function dropQueries(state: SequenceState): void {
-  if (state.queries !== null) state.context.addon.freeQueries(state.queries.handle);
+  if (state.queries !== null) void state.context.addon.freeQueries(state.queries.handle);
   state.queries = null;
 }
 
 /** The last tokens were taken out of the sequence. */
-export function takeBackQueries(state: SequenceState, tokens: number): void {
+export async function takeBackQueries(state: SequenceState, tokens: number): Promise<void> {
   if (state.queries === null) return;
-  state.context.addon.takeBackQueries(state.queries.handle, tokens);
   state.queries.shown = null;
+  await state.context.addon.takeBackQueries(state.queries.handle, tokens);
 }
 
 /** A copy that lives on its own. */
@@ -118,10 +118,11 @@ export const queryBytes = (state: SequenceState, queries: HeldQueries | null): n
   queries === null ? 0 : state.context.addon.queryBytes(queries.handle);
 
 /** The sample as the view shows it; the same object until the sequence changes. null: none was asked for in time. */
-export function querySample(state: SequenceState): QuerySample | null {
+export async function querySample(state: SequenceState): Promise<QuerySample | null> {
   if (state.queries === null || state.sidecar.cells === 0) return null;
-  state.queries.shown ??= sampleOf(state, state.context.addon.takeQueries(state.queries.handle));
-  return state.queries.shown;
+  const { queries, context } = state;
+  queries.shown ??= sampleOf(state, await context.addon.takeQueries(queries.handle));
+  return queries.shown;
 }
 
 /** Layers in the order of the view. The hash is computed when somebody asks for it, once. */
