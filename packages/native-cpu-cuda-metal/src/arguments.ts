@@ -1,5 +1,12 @@
 /** Types and lengths of targets and plans, checked before anything native sees them. */
-import { type KeyShift, KvfoldError, type KvfoldErrorCode, type MergePlan, PLAN_VERSION, type Weights } from "@kvfold/core";
+import {
+  type KeyShift,
+  KvfoldError,
+  type KvfoldErrorCode,
+  type MergePlan,
+  PLAN_VERSION,
+  type Weights,
+} from "@kvfold/core";
 import { layerDifference, rawLayers } from "./layers.js";
 import { checkAttached, type NativeTarget } from "./memory.js";
 

@@ -61,11 +61,7 @@ export interface NativeExecutor extends Executor<NativeTarget> {
     plan: MergePlan,
     options: NativePrepareOptions,
   ): Promise<NativeFoldTransaction>;
-  prepareShift(
-    target: NativeTarget,
-    shift: KeyShift,
-    options?: ShiftOptions,
-  ): Promise<NativeFoldTransaction>;
+  prepareShift(target: NativeTarget, shift: KeyShift, options?: ShiftOptions): Promise<NativeFoldTransaction>;
 }
 
 export interface NativeExecutorOptions {

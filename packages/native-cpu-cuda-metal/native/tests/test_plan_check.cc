@@ -105,7 +105,9 @@ void targets() {
   argument("no address", [](Case *c) { c->target.slots.data = nullptr; });
   argument("no address", [](Case *c) { c->target.positions.data = nullptr; });
   argument("no address", [](Case *c) { c->target.destinations.data = nullptr; });
-  argument("no address", [](Case *c) { c->source_spans[0] = {nullptr, uint64_t{c->layers[0].kv_heads} * c->plan.cells}; });
+  argument("no address", [](Case *c) {
+    c->source_spans[0] = {nullptr, uint64_t{c->layers[0].kv_heads} * c->plan.cells};
+  });
   argument("no address", [](Case *c) { c->target.bias = {nullptr, c->plan.cells}; });
   argument("positions", [](Case *c) { c->target.positions.length++; });
   argument("cells", [](Case *c) { c->target.cells = UINT32_MAX; });

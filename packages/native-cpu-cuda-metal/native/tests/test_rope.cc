@@ -44,7 +44,8 @@ struct Shift {
   void bind() {
     spans.clear();
     for (const std::vector<int32_t> &layer : own) spans.push_back({layer.data(), layer.size()});
-    rope = {&memory->memory, {memory->slots.data(), memory->slots.size()}, {deltas.data(), deltas.size()}, spans.data()};
+    const kvfold_u32_span slots = {memory->slots.data(), memory->slots.size()};
+    rope = {&memory->memory, slots, {deltas.data(), deltas.size()}, spans.data()};
   }
 };
 

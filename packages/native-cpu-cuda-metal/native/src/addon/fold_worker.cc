@@ -1,5 +1,5 @@
-// A fold, or a rope shift, as a transaction: prepare, commit, rollback off the event loop, dispose on it. Which step may follow which is
-// decided on the event loop alone, so it needs no lock.
+// A fold, or a rope shift, as a transaction: prepare, commit, rollback off the event loop, dispose on it. Which step may
+// follow which is decided on the event loop alone, so it needs no lock.
 #include "addon/fold_worker.h"
 
 #include <utility>

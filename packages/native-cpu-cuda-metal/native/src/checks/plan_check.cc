@@ -30,7 +30,8 @@ kvfold_status check_arrays(const kvfold_plan &plan, kvfold_error *error) {
       (shared && (is_missing(plan.key_weights.data) || is_missing(plan.value_weights.data))) ||
       (plan.fit != nullptr && is_missing(plan.fit->free)) ||
       (plan.values != nullptr && (is_missing(plan.values->given) || is_missing(plan.values->data)));
-  return missing ? fail(error, KVFOLD_STATUS_PLAN_SHAPE, "an array of the plan has a length and no address") : KVFOLD_OK;
+  if (missing) return fail(error, KVFOLD_STATUS_PLAN_SHAPE, "an array of the plan has a length and no address");
+  return KVFOLD_OK;
 }
 
 kvfold_status check_rows(const kvfold_target &target, const kvfold_plan &plan, kvfold_error *error) {

@@ -156,7 +156,8 @@ struct Step {
         if (!gate.pass()) return;
         passed = true;
       }
-      if ((from - task.from) % block == 0) ahead.begin(std::min(from + block, task.to), std::min(from + 2 * block, task.to));
+      if ((from - task.from) % block == 0)
+        ahead.begin(std::min(from + block, task.to), std::min(from + 2 * block, task.to));
       write_batch(maker, rows, task.tensor, from, std::min(from + batch, task.to), &ahead, space);
     }
     if (!passed) gate.pass();
