@@ -26,14 +26,14 @@ export async function attend(
       who: "attend",
     });
   }
-  const { queries: sample } = view.signals;
+  const sample = options.queries ?? view.signals.queries;
   if (sample === null) {
     throw new KvfoldError("KVFOLD_SIGNAL_MISSING", "the cache has no signal queries", {
       who: "attend",
       hint: "ask for the signal queries before the prompt is read: it cannot be had afterwards",
     });
   }
-  const { signal, ...spread } = options;
+  const { signal, queries: _, ...spread } = options;
   throwIfAborted(signal, "attend");
   const keys = await view.keys(layer, "stored");
   const { cells } = view.shape;

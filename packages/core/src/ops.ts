@@ -1,4 +1,5 @@
 /** Operations on a view that are too heavy for a strategy to do by hand; run by the best executor there is. */
+import type { QuerySample } from "./queries.js";
 import type { CacheView } from "./view.js";
 
 /** Statistics of the keys of one layer. All arrays are [kvHeads, cells]. */
@@ -21,6 +22,8 @@ export interface AttendStats {
 }
 
 export interface AttendOptions {
+  /** Asked instead of the queries of the view, for example some of them. */
+  readonly queries?: QuerySample;
   /** Positions after the context over which queries are spread; default 512. */
   readonly horizon?: number;
   /** Query rows for each KV head (samples x heads of the group); the first ones are used. Default: all. */

@@ -113,7 +113,10 @@ export function sequenceOps(state: SequenceState): Ops {
       needFresh(state, view);
       return state.context.gate.run(() => {
         needFresh(state, view);
-        return attendFuture(state, own.target, own.outputs, view.signals.queries, layer, options);
+        const { queries, ...rest } = options;
+        // a fit asks the queries of the view: outputs of others are of no use to it
+        const outputs = queries === undefined ? own.outputs : noOutputs();
+        return attendFuture(state, own.target, outputs, queries ?? view.signals.queries, layer, rest);
       });
     },
   };

@@ -9,13 +9,7 @@
  * here the newest of the sample speak, a part of those tokens (or, in a long prompt, of older ones too), turned to the
  * positions right after the context, so that they see every cell.
  */
-import {
-  type CacheView,
-  defineScorer,
-  hashQueries,
-  type QuerySample,
-  type ScorerFactory,
-} from "@kvfold/core";
+import { defineScorer, hashQueries, type QuerySample, type ScorerFactory } from "@kvfold/core";
 import * as v from "valibot";
 import { scoreByLayer } from "../parts/by-layer.js";
 import { needQueries, newestSamples } from "../parts/samples.js";
@@ -37,12 +31,15 @@ export const snapkv: ScorerFactory<SnapkvOptions> = defineScorer<SnapkvOptions>(
   signals: ["queries"],
   create: ({ window }) => ({
     score: (view, context) => {
-      const newest = viewOfNewest(view, needQueries(view, "snapkv"), window);
+      const newest = sampleOfNewest(needQueries(view, "snapkv"), window);
       const { cells } = view.shape;
       const { ops, signal } = context;
       // as many positions as queries: each is asked from one of its own
       return scoreByLayer(view, context, "snapkv", async (layer) =>
-        averageOfFive((await ops.attend(newest, layer, { horizon: window, signal })).mean, cells),
+        averageOfFive(
+          (await ops.attend(view, layer, { queries: newest, horizon: window, signal })).mean,
+          cells,
+        ),
       );
     },
   }),
@@ -50,8 +47,8 @@ export const snapkv: ScorerFactory<SnapkvOptions> = defineScorer<SnapkvOptions>(
 
 // ---------------------------------------------------------------------------------------------------------------
 
-/** The same view, with no queries but the newest. */
-function viewOfNewest(view: CacheView, sample: QuerySample, count: number): CacheView {
+/** The newest queries of a sample. */
+function sampleOfNewest(sample: QuerySample, count: number): QuerySample {
   const newest = newestSamples(sample, count);
   const samples = sample.positions.length;
   const chosen = {
@@ -66,7 +63,7 @@ function viewOfNewest(view: CacheView, sample: QuerySample, count: number): Cach
       return { ...layer, rows };
     }),
   };
-  return { ...view, signals: { ...view.signals, queries: { ...chosen, hash: hashQueries(chosen) } } };
+  return { ...chosen, hash: hashQueries(chosen) };
 }
 
 /** Each cell gets the mean of itself and the two cells on either side, of those that there are. [heads, cells] */
