@@ -3,6 +3,7 @@ import {
   type CacheView,
   type FitRequest,
   futureQueries,
+  hashQueries,
   type MemoryTarget,
   type MergePlan,
   referenceExecutor,
@@ -103,6 +104,30 @@ describe.each(SPECS)("$architecture", (spec) => {
           expectWithin(got[name], want[name], bound, `${name} of layer ${layer}`);
         }
       }
+    } finally {
+      lease.release();
+    }
+  });
+
+  it("attends with other queries than those of the view", async () => {
+    const { sequence } = await open(spec, CACHES[0]);
+    await sequence.prefill(tokens, { signals: ["queries"] });
+    const lease = await sequence.lease();
+    try {
+      const { positions, layers } = lease.signals.queries!;
+      const some = {
+        positions: positions.slice(0, 5),
+        layers: layers.map(
+          (layer) =>
+            layer && { ...layer, rows: layer.rows.slice(0, (5 * layer.rows.length) / positions.length) },
+        ),
+      };
+      const queries = { ...some, hash: hashQueries(some) };
+      const got = await sequence.ops.attend(lease, 1, { queries });
+      const want = await referenceOps.attend(lease, 1, { queries });
+      const all = await sequence.ops.attend(lease, 1);
+      expectWithin(got.mean, want.mean, await weightBound(lease, 1), "mean");
+      expect(got.mean).not.toEqual(all.mean);
     } finally {
       lease.release();
     }

@@ -173,8 +173,8 @@ describe("snapkv", () => {
       ...attention,
       attend: (view, layer, options) => {
         seen = {
-          positions: [...view.signals.queries!.positions],
-          rows: [...view.signals.queries!.layers[0]!.rows],
+          positions: [...options!.queries!.positions],
+          rows: [...options!.queries!.layers[0]!.rows],
           options,
         };
         return attention.attend(view, layer, options);
