@@ -28,9 +28,23 @@ Device::Device(ggml_backend_dev_t device, int threads) : backend_(ggml_backend_d
   if (backend_ == nullptr)
     throw Failure("KVFOLD_UNSUPPORTED", std::string(ggml_backend_dev_name(device)) + " gives no second instance");
   set_threads(backend_, threads);
+  reading_ = std::make_unique<Scratch>(memory());
+  writing_ = std::make_unique<Scratch>(memory());
 }
 
-Device::~Device() { ggml_backend_free(backend_); }
+Device::~Device() {
+  reading_.reset();
+  writing_.reset();
+  ggml_backend_free(backend_);
+}
+
+bool Scratch::allocate(ggml_cgraph *graph) {
+  size_t needed = 0;
+  if (!allocators_.empty()) ggml_gallocr_reserve_n_size(allocators_.back().get(), graph, nullptr, nullptr, &needed);
+  if (allocators_.empty() || needed > ggml_gallocr_get_buffer_size(allocators_.back().get(), 0))
+    allocators_.emplace_back(ggml_gallocr_new(memory_));
+  return ggml_gallocr_alloc_graph(allocators_.back().get(), graph);
+}
 
 size_t Device::free_bytes() const {
   size_t free = 0, total = 0;
@@ -57,7 +71,8 @@ ggml_backend_dev_t device_of(const ggml_tensor *tensor) {
   return ggml_backend_buft_get_device(ggml_backend_buffer_get_type(tensor->buffer));
 }
 
-Device &Devices::at(ggml_backend_dev_t device) {
+Device &Devices::of(const ggml_tensor *tensor) {
+  ggml_backend_dev_t device = device_of(tensor);
   auto &made = made_[device];
   if (made == nullptr) made = std::make_unique<Device>(device, threads_);
   return *made;

@@ -74,22 +74,16 @@ std::vector<int64_t> wide(const std::vector<int32_t> &rows) { return {rows.begin
 }  // namespace
 
 DeviceFold::DeviceFold(std::shared_ptr<Tensors> tensors, uint32_t rows, bool undo_on_host)
-    : tensors_(std::move(tensors)) {
+    : tensors_(std::move(tensors)), devices_(tensors_->threads()) {
   for (const TensorLayer &layer : tensors_->layers())
     for (const CacheTensor *tensor : {&layer.keys, &layer.values})
-      undo_.emplace_back(tensors_->device_of(*tensor), *tensor, rows, undo_on_host);
+      undo_.emplace_back(devices_.of(tensor->root), *tensor, rows, undo_on_host);
 }
 
 size_t DeviceFold::held_bytes() const {
   size_t bytes = 0;
   for (const UndoLog &log : undo_) bytes += log.bytes();
   return bytes;
-}
-
-DeviceFold::Scratch &DeviceFold::scratch(Device &device) {
-  Scratch &scratch = scratch_[&device];
-  if (scratch.reading == nullptr) scratch = {make_allocator(device), make_allocator(device)};
-  return scratch;
 }
 
 void DeviceFold::check(const Chunk &chunk, const CacheTensor &tensor) const {
@@ -112,10 +106,9 @@ int64_t DeviceFold::write(const Chunk &chunk, int64_t fail_at) {
   const std::vector<int32_t> units = all_written(chunk);
   if (units.empty()) return 0;
   FaultPoints faults(fail_at);
-  Device &device = tensors_->device_of(tensor);
+  Device &device = devices_.of(tensor.root);
   const TurnSpec &turn = tensors_->layers()[chunk.layer].turn;
   UndoLog &undo = undo_[2 * chunk.layer + chunk.kind];
-  const Scratch &scratch = this->scratch(device);
   faults.here("before the old rows were saved");
 
   // blocks are built before the graph, whose room they tell; a matrix needs a graph only for a transposed copy
@@ -137,7 +130,7 @@ int64_t DeviceFold::write(const Chunk &chunk, int64_t fail_at) {
     made.copied = read.keep(ggml_get_rows(read.context(), matrix.raw(read), from));
   }
   for (SumBlock &block : blocks) block.build(read, matrix);
-  read.run(scratch.reading);
+  read.run(device.reading());
   undo.saved();
   faults.here("after the old rows were saved");
 
@@ -149,7 +142,7 @@ int64_t DeviceFold::write(const Chunk &chunk, int64_t fail_at) {
     ggml_tensor *words = made_before(copies.context(), made.copied, GGML_TYPE_F32, matrix.words(), count);
     copies.add(stored(copies, matrix, words, copied_to));
   }
-  copies.run(scratch.writing);
+  copies.run(device.writing());
   faults.here("while the new rows were written");
 
   Graph rest(device, 64 + 8 * blocks.size());
@@ -159,10 +152,10 @@ int64_t DeviceFold::write(const Chunk &chunk, int64_t fail_at) {
     rest.add(stored(rest, matrix, words, given_to));
   }
   for (const SumBlock &block : blocks) block.store(rest, matrix);
-  rest.run(scratch.writing);
+  rest.run(device.writing());
   Graph back(device, 16);
   matrix.put_back(back);
-  back.run(scratch.writing);
+  back.run(device.writing());
   faults.here("after the new rows were written");
   return faults.passed();
 }
@@ -170,9 +163,7 @@ int64_t DeviceFold::write(const Chunk &chunk, int64_t fail_at) {
 void DeviceFold::roll_back() {
   for (size_t i = undo_.size(); i-- > 0;) {
     const CacheTensor &tensor = tensors_->tensor(static_cast<uint32_t>(i / 2), static_cast<uint32_t>(i % 2));
-    Device &device = tensors_->device_of(tensor);
-    const Scratch &scratch = this->scratch(device);
-    undo_[i].restore(device, scratch.reading, scratch.writing);
+    undo_[i].restore(devices_.of(tensor.root));
   }
 }
 

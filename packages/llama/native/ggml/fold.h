@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <vector>
 
@@ -42,15 +41,11 @@ class DeviceFold {
   void roll_back();
 
  private:
-  struct Scratch {
-    Allocator reading, writing;
-  };
   void check(const Chunk &chunk, const CacheTensor &tensor) const;
-  Scratch &scratch(Device &device);
 
   std::shared_ptr<Tensors> tensors_;
+  Devices devices_;
   std::vector<UndoLog> undo_;  // [layers, keys and values]
-  std::map<Device *, Scratch> scratch_;
 };
 
 }  // namespace kvfold

@@ -5,8 +5,6 @@
 
 namespace kvfold {
 
-Allocator make_allocator(const Device &device) { return Allocator(ggml_gallocr_new(device.memory())); }
-
 Graph::Graph(Device &device, size_t tensors) : device_(device) {
   ggml_init_params params{};
   params.mem_size = ggml_tensor_overhead() * tensors + ggml_graph_overhead_custom(tensors, false);
@@ -16,8 +14,8 @@ Graph::Graph(Device &device, size_t tensors) : device_(device) {
   graph_ = ggml_new_graph_custom(context_.get(), tensors, false);
 }
 
-ggml_tensor *Graph::input(ggml_type type, int64_t columns, int64_t rows, const void *data) {
-  ggml_tensor *tensor = ggml_new_tensor_2d(context_.get(), type, columns, rows);
+ggml_tensor *Graph::input(ggml_type type, int64_t columns, int64_t rows, int64_t planes, const void *data) {
+  ggml_tensor *tensor = ggml_new_tensor_3d(context_.get(), type, columns, rows, planes);
   ggml_set_input(tensor);
   inputs_.push_back({tensor, data});
   return tensor;
@@ -29,14 +27,14 @@ ggml_tensor *Graph::keep(ggml_tensor *node) {
   return node;
 }
 
-void Graph::run(const Allocator &allocator) {
+void Graph::run(Scratch &scratch) {
   if (ggml_graph_n_nodes(graph_) == 0) return;
   for (int i = 0; i < ggml_graph_n_nodes(graph_); i++) {
     const ggml_tensor *node = ggml_graph_node(graph_, i);
     if (!ggml_backend_supports_op(device_.backend(), node))
       throw Failure("KVFOLD_UNSUPPORTED", device_.name() + " cannot compute " + ggml_op_desc(node) + " of this cache");
   }
-  if (!ggml_gallocr_alloc_graph(allocator.get(), graph_))
+  if (!scratch.allocate(graph_))
     throw Failure("KVFOLD_NATIVE", device_.name() + " has no memory for the rows of a fold",
                   "use a smaller context, or fewer layers on the device");
   for (const Input &input : inputs_) {

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "device.h"
-#include "ggml-alloc.h"
 #include "ggml.h"
 
 namespace kvfold {
@@ -15,14 +14,6 @@ struct FreeContext {
 };
 using ContextPointer = std::unique_ptr<ggml_context, FreeContext>;
 
-struct FreeAllocator {
-  void operator()(ggml_gallocr_t allocator) const { ggml_gallocr_free(allocator); }
-};
-// Scratch memory of graphs. What a graph made stays until the next graph with the same allocator.
-using Allocator = std::unique_ptr<ggml_gallocr, FreeAllocator>;
-
-Allocator make_allocator(const Device &device);
-
 class Graph {
  public:
   // At most so many tensors, inputs and views included.
@@ -30,13 +21,16 @@ class Graph {
 
   ggml_context *context() const { return context_.get(); }
   // Filled when the graph runs; the caller keeps `data` until then.
-  ggml_tensor *input(ggml_type type, int64_t columns, int64_t rows, const void *data);
+  ggml_tensor *input(ggml_type type, int64_t columns, int64_t rows, const void *data) {
+    return input(type, columns, rows, 1, data);
+  }
+  ggml_tensor *input(ggml_type type, int64_t columns, int64_t rows, int64_t planes, const void *data);
   // Computed in the order in which they are added.
   void add(ggml_tensor *node) { ggml_build_forward_expand(graph_, node); }
   // The same; the result outlives the graph's run.
   ggml_tensor *keep(ggml_tensor *node);
   // @throws KVFOLD_UNSUPPORTED for an operation that the device lacks, KVFOLD_NATIVE
-  void run(const Allocator &allocator);
+  void run(Scratch &scratch);
 
  private:
   struct Input {

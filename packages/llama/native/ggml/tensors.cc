@@ -38,14 +38,14 @@ TensorLayer layer_of(const CacheInfo &cache, const CacheLayer &layer, uint32_t s
 
 Tensors::Tensors(std::shared_ptr<ContextHandle> context, uint32_t stream,
                  std::vector<std::vector<double>> frequencies)
-    : context_(std::move(context)), devices_(context_->devices()) {
+    : context_(std::move(context)), threads_(context_->threads()) {
   const CacheInfo &cache = context_->foldable_cache();
   for (size_t i = 0; i < cache.layers.size(); i++)
     layers_.push_back(layer_of(cache, cache.layers[i], stream, std::move(frequencies[i])));
 }
 
 Tensors::Tensors(ggml_backend_dev_t device, int threads, const std::vector<LayerPlan> &layers, int64_t capacity)
-    : devices_(std::make_shared<Devices>(threads)) {
+    : threads_(threads) {
   ggml_init_params params{};
   params.mem_size = ggml_tensor_overhead() * (2 * layers.size() + 1);
   params.no_alloc = true;
@@ -81,8 +81,7 @@ std::vector<uint8_t> Tensors::read(uint32_t layer, uint32_t kind, int64_t first_
   if (first_head < 0 || heads < 1 || heads > tensor.heads - first_head)
     throw Failure("KVFOLD_ARGUMENT", "heads lie outside of the cache");
   if (cells.empty()) return {};
-  Device &device = device_of(tensor);
-  const Allocator scratch = make_allocator(device);
+  Device device(device_of(tensor.root), threads_);
   const size_t slice = tensor.slice_bytes();
   SlicePlace place{first_head, heads, false, *std::max_element(cells.begin(), cells.end()) + 1};
   std::vector<uint8_t> out(cells.size() * static_cast<size_t>(heads) * slice);
@@ -97,7 +96,7 @@ std::vector<uint8_t> Tensors::read(uint32_t layer, uint32_t kind, int64_t first_
         rows.push_back(matrix.row_of(static_cast<int32_t>(cells[i] * tensor.heads + head)));
     ggml_tensor *from = graph.input(GGML_TYPE_I32, static_cast<int64_t>(rows.size()), 1, rows.data());
     ggml_tensor *taken = graph.keep(ggml_get_rows(graph.context(), matrix.raw(graph), from));
-    graph.run(scratch);
+    graph.run(device.reading());
     ggml_backend_tensor_get(taken, out.data() + first * static_cast<size_t>(heads) * slice, 0, ggml_nbytes(taken));
   }
   return out;

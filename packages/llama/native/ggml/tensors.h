@@ -36,7 +36,8 @@ class Tensors {
   const std::vector<TensorLayer> &layers() const { return layers_; }
   // @throws KVFOLD_ARGUMENT
   const CacheTensor &tensor(uint32_t layer, uint32_t kind) const;
-  Device &device_of(const CacheTensor &tensor) { return devices_->of(tensor.root); }
+  // Of the processor, where it is the device.
+  int threads() const { return threads_; }
 
   // Raw bytes of slices, for the host. [cells, heads, slice bytes]
   std::vector<uint8_t> read(uint32_t layer, uint32_t kind, int64_t first_head, int64_t heads,
@@ -50,7 +51,7 @@ class Tensors {
   void need_own() const;
 
   std::shared_ptr<ContextHandle> context_;
-  std::shared_ptr<Devices> devices_;
+  int threads_;
   ContextPointer own_;
   BufferPointer buffer_;
   std::vector<TensorLayer> layers_;

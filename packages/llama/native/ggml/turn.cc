@@ -20,6 +20,10 @@ Angles::Angles(const TurnSpec &spec, const std::vector<int32_t> &deltas) {
   }
 }
 
+// The allocator of ggml v0.5.0 gives an operation that may work in place the wrong memory when its source is a reshaped
+// or plain view of the same layout. So nothing here adds, multiplies or scales such a view: tables have their final
+// shape from the start, and results are made contiguous instead of being reshaped.
+
 // The two channels of every pair as tensors of their own; a rotation is two products and a sum for each.
 ggml_tensor *turned(Graph &graph, const TurnSpec &spec, ggml_tensor *x, const Angles &angles) {
   ggml_context *context = graph.context();
@@ -33,14 +37,13 @@ ggml_tensor *turned(Graph &graph, const TurnSpec &spec, ggml_tensor *x, const An
                         from * single);
   };
   const auto table = [&](const std::vector<float> &values) {
-    ggml_tensor *all = graph.input(GGML_TYPE_F32, pairs, keys, values.data());
-    return ggml_reshape_3d(context, all, wide, many, keys);
+    return graph.input(GGML_TYPE_F32, wide, many, keys, values.data());
   };
   ggml_tensor *first = channel(0), *second = channel(interleaved ? 1 : static_cast<size_t>(pairs));
   ggml_tensor *cosines = table(angles.cosines), *sines = table(angles.sines);
   ggml_tensor *a = ggml_sub(context, ggml_mul(context, first, cosines), ggml_mul(context, second, sines));
   ggml_tensor *b = ggml_add(context, ggml_mul(context, first, sines), ggml_mul(context, second, cosines));
-  ggml_tensor *both = ggml_reshape_2d(context, ggml_concat(context, a, b, 0), spec.dims, keys);
+  ggml_tensor *both = ggml_cont_2d(context, ggml_concat(context, a, b, 0), spec.dims, keys);
   if (spec.dims == dim) return both;
   const size_t rest = static_cast<size_t>(spec.dims) * single;
   ggml_tensor *still = ggml_cont(context, ggml_view_2d(context, x, dim - spec.dims, keys, x->nb[1], rest));
@@ -59,7 +62,7 @@ ggml_tensor *hadamard(Graph &graph, ggml_tensor *x, int64_t block) {
     };
     ggml_tensor *a = side(0), *b = side(half);
     ggml_tensor *both = ggml_concat(context, ggml_add(context, a, b), ggml_sub(context, a, b), 0);
-    x = ggml_reshape_2d(context, both, dim, keys);
+    x = ggml_cont_2d(context, both, dim, keys);
   }
   return ggml_scale(context, x, static_cast<float>(1.0 / std::sqrt(static_cast<double>(block))));
 }

@@ -34,13 +34,13 @@ void UndoLog::saved() {
   entries_.push_back(std::move(next_));
 }
 
-void UndoLog::restore(Device &device, const Allocator &reading, const Allocator &writing) {
+void UndoLog::restore(Device &device) {
   while (!entries_.empty()) {
     const Entry &entry = entries_.back();
     const auto count = static_cast<int64_t>(entry.rows.size());
     Graph before(device, 16), graph(device, 16);
     const SliceMatrix matrix(before, tensor_, entry.place);
-    before.run(reading);
+    before.run(device.reading());
     ggml_context *context = graph.context();
     ggml_tensor *old = nullptr;
     if (buffer_ == nullptr) {
@@ -52,10 +52,10 @@ void UndoLog::restore(Device &device, const Allocator &reading, const Allocator 
     }
     ggml_tensor *to = graph.input(GGML_TYPE_I64, count, 1, entry.rows.data());
     graph.add(ggml_set_rows(context, matrix.raw_again(graph), old, to));
-    graph.run(writing);
+    graph.run(device.writing());
     Graph after(device, 16);
     matrix.put_back(after);
-    after.run(writing);
+    after.run(device.writing());
     entries_.pop_back();
   }
 }

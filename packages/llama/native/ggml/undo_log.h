@@ -26,7 +26,7 @@ class UndoLog {
   // What was taken is safe, and will be put back.
   void saved();
   // Puts everything back, the last first. A restored entry leaves the log, so an interrupted call can be repeated.
-  void restore(Device &device, const Allocator &reading, const Allocator &writing);
+  void restore(Device &device);
 
  private:
   struct Entry {

@@ -30,7 +30,7 @@ llama_context_params params_of(const ContextOptions &options) {
 ContextHandle::ContextHandle(std::shared_ptr<llama_model> weights, const ContextOptions &options)
     : weights_(std::move(weights)),
       sequences_(options.sequences),
-      devices_(std::make_shared<Devices>(options.threads)) {
+      threads_(options.threads) {
   take_log_problems();
   context_ = llama_init_from_model(weights_.get(), params_of(options));
   if (context_ == nullptr)

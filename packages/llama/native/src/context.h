@@ -8,7 +8,6 @@
 
 #include "bias.h"
 #include "cache.h"
-#include "device.h"
 #include "model.h"
 #include "query_tap.h"
 
@@ -47,8 +46,7 @@ class ContextHandle {
   // The cache, or KVFOLD_UNSUPPORTED with the reason.
   const CacheInfo &foldable_cache() const;
   CellBias &bias() { return *bias_; }
-  // Backend instances for folds on the devices of the cache.
-  const std::shared_ptr<Devices> &devices() const { return devices_; }
+  int threads() const { return threads_; }
 
   // Attaches the evaluation callback while some bias is not 0 or a tap listens, and only then: on a GPU it costs a
   // synchronisation.
@@ -75,7 +73,7 @@ class ContextHandle {
   uint32_t sequences_ = 1;
   CacheInfo cache_;
   std::unique_ptr<CellBias> bias_;
-  std::shared_ptr<Devices> devices_;
+  int threads_ = 1;
   GraphProbe *probe_ = nullptr;
   QueryTap *tap_ = nullptr;
   std::string callback_problem_;
