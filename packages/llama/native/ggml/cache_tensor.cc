@@ -19,15 +19,21 @@ SliceMatrix::SliceMatrix(Graph &graph, const CacheTensor &tensor, const SlicePla
     throw Failure("KVFOLD_UNSUPPORTED", "a slice of the cache is not a whole number of 32-bit words");
   if (rows_ > INT32_MAX) throw Failure("KVFOLD_UNSUPPORTED", "the cache has too many cells for 32-bit indices");
   if (!tensor.transposed) return;
-  ggml_tensor *across = ggml_transpose(graph.context(), lanes(graph.context()));
-  copy_ = graph.keep(ggml_cont(graph.context(), across));  // [cells, heads * dim]
+  copy_ = graph.keep(ggml_cont(graph.context(), across(graph.context(), lanes(graph.context()))));
 }
 
-// The channels of the heads as they lie. [channels, cells]
+// Channels and cells change places, with two dimensions of length 1 between them: the plain strided copy of every
+// backend takes it, and none of the tiled ones for matrices, whose threads wait for each other; Mesa's software device
+// loses memory in those.
+ggml_tensor *SliceMatrix::across(ggml_context *context, ggml_tensor *lanes) {
+  return ggml_permute(context, lanes, 3, 1, 2, 0);
+}
+
+// The channels of the heads as they lie. [channels, 1, 1, cells]
 ggml_tensor *SliceMatrix::lanes(ggml_context *context) const {
   const size_t lane = static_cast<size_t>(tensor_.capacity) * ggml_type_size(tensor_.type());
   const size_t from = tensor_.offset + static_cast<size_t>(place_.first_head * tensor_.dim) * lane;
-  return ggml_view_2d(context, tensor_.root, place_.cells, place_.heads * tensor_.dim, lane, from);
+  return ggml_view_4d(context, tensor_.root, place_.cells, 1, 1, place_.heads * tensor_.dim, lane, lane, lane, from);
 }
 
 int32_t SliceMatrix::row_of(int32_t unit) const {
@@ -53,8 +59,10 @@ ggml_tensor *SliceMatrix::look(Graph &graph, bool words, bool later) const {
 void SliceMatrix::put_back(Graph &graph) const {
   if (copy_ == nullptr) return;
   ggml_context *context = graph.context();
-  ggml_tensor *copy = made_before(context, copy_, tensor_.type(), place_.heads * tensor_.dim, place_.cells);
-  graph.add(ggml_cpy(context, ggml_transpose(context, copy), lanes(context)));
+  const int64_t channels = place_.heads * tensor_.dim;
+  ggml_tensor *copy = made_before(context, copy_, tensor_.type(), channels, place_.cells);
+  ggml_tensor *cells = ggml_reshape_4d(context, copy, channels, 1, 1, place_.cells);
+  graph.add(ggml_cpy(context, across(context, cells), lanes(context)));
 }
 
 }  // namespace kvfold

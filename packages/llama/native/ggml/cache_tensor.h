@@ -52,11 +52,12 @@ class SliceMatrix {
  private:
   ggml_tensor *look(Graph &graph, bool words, bool later) const;
   ggml_tensor *lanes(ggml_context *context) const;
+  static ggml_tensor *across(ggml_context *context, ggml_tensor *lanes);
 
   CacheTensor tensor_;
   SlicePlace place_;
   int64_t columns_, rows_;
-  ggml_tensor *copy_ = nullptr;
+  ggml_tensor *copy_ = nullptr;  // [cells, 1, 1, heads * dim]
 };
 
 }  // namespace kvfold
