@@ -22,9 +22,8 @@ SliceMatrix::SliceMatrix(Graph &graph, const CacheTensor &tensor, const SlicePla
   copy_ = graph.keep(ggml_cont(graph.context(), across(graph.context(), lanes(graph.context()))));
 }
 
-// Channels and cells change places, with two dimensions of length 1 between them: the plain strided copy of every
-// backend takes it, and none of the tiled ones for matrices, whose threads wait for each other; Mesa's software device
-// loses memory in those.
+// Channels and cells change places, with two dimensions of length 1 between them: every backend has a plain strided copy
+// for that, whatever it does with matrices.
 ggml_tensor *SliceMatrix::across(ggml_context *context, ggml_tensor *lanes) {
   return ggml_permute(context, lanes, 3, 1, 2, 0);
 }

@@ -35,7 +35,16 @@ function whole(name: keyof typeof LIMITS, value: number): number {
   throw wrongArgument(`${name} is ${String(value)}`, `give a whole number from 1 to ${LIMITS[name]}`);
 }
 
-const KNOWN = ["contextSize", "sequences", "unified", "batchSize", "flashAttention", "cacheType", "threads", "executor"];
+const KNOWN = [
+  "contextSize",
+  "sequences",
+  "unified",
+  "batchSize",
+  "flashAttention",
+  "cacheType",
+  "threads",
+  "executor",
+];
 
 function checkNames(options: ContextOptions): void {
   const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));

@@ -17,7 +17,7 @@ import type { DeviceAddon, DeviceFoldHandle } from "../native/device-addon.js";
 import { failure, WHO, wrongArgument } from "../native/errors.js";
 import { type DeviceTarget, supportsSlices } from "./memory.js";
 import { fittedSlices, givenSlices } from "./own-slices.js";
-import { chunkOf, chunkPlaces, type OwnSlices, type SliceWork } from "./slices.js";
+import { chunkOf, chunkPlaces, type SliceWork } from "./slices.js";
 
 /** A walk over the places where a commit can stop, for tests: the point `commitAt` (from 0) throws KVFOLD_FAULT. */
 export interface DeviceFaults {
@@ -89,7 +89,7 @@ function createTransaction(
   { scratchBytes = SCRATCH_BYTES, faults }: DeviceExecutorOptions,
 ): FoldTransaction {
   let state: State = "prepared";
-  let own: OwnSlices | null = work.own;
+  let pending: SliceWork | null = work;
   const need = (allowed: readonly State[], what: string): void => {
     if (allowed.includes(state)) return;
     const code = state === "disposed" ? "KVFOLD_DISPOSED" : "KVFOLD_INTERNAL";
@@ -101,13 +101,14 @@ function createTransaction(
       need(["prepared"], "commit");
       state = "committing";
       let points = 0;
-      for (const place of chunkPlaces(work, scratchBytes)) {
+      const all = pending!;
+      for (const place of chunkPlaces(all, scratchBytes)) {
         const failAt = Math.max(-1, (faults?.commitAt ?? -1) - points);
-        points += await addon.writeFold(fold, chunkOf(work, place), failAt);
+        points += await addon.writeFold(fold, chunkOf(all, place), failAt);
         if (faults !== undefined) faults.commitPoints = points;
       }
       state = "committed";
-      own = null;
+      pending = null;
     },
     async rollback() {
       need(["prepared", "committing", "committed", "rolled back"], "roll back");
@@ -116,7 +117,7 @@ function createTransaction(
     },
     dispose() {
       state = "disposed";
-      own = null;
+      pending = null;
       addon.closeFold(fold);
     },
   };
@@ -132,7 +133,11 @@ function checkCells({ shape, memory, slots, positions, sources, bias = null }: D
   if (positions.length !== cells) throw wrongArgument(`${positions.length} positions for ${cells} cells`);
   if (bias !== null && (bias.length !== cells || !bias.every(Number.isFinite)))
     throw wrongArgument(`the bias is not ${cells} finite numbers`);
-  if (slots.length !== cells || new Set(slots).size !== cells || slots.some((slot) => slot >= memory.capacity))
+  if (
+    slots.length !== cells ||
+    new Set(slots).size !== cells ||
+    slots.some((slot) => slot >= memory.capacity)
+  )
     throw wrongArgument(`the slots are not ${cells} different cells of the memory`);
   for (const [layer, { kvHeads }] of memory.layers.entries()) {
     const map = sources[layer] ?? null;
@@ -142,7 +147,9 @@ function checkCells({ shape, memory, slots, positions, sources, bias = null }: D
 }
 
 function checkDestinations(destinations: Uint32Array, rows: number, capacity: number): void {
-  const inOrder = destinations.every((slot, row) => slot < capacity && (row === 0 || slot > destinations[row - 1]!));
+  const inOrder = destinations.every(
+    (slot, row) => slot < capacity && (row === 0 || slot > destinations[row - 1]!),
+  );
   if (destinations.length === rows && inOrder) return;
   throw wrongArgument(`the destinations are not ${rows} rising cells of the memory`);
 }

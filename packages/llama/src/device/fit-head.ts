@@ -65,7 +65,8 @@ export async function fitHead(work: FitWork, layer: number, head: number): Promi
     });
     try {
       const [outcome] = transaction.fits ?? [];
-      if (outcome === undefined) throw new KvfoldError("KVFOLD_INTERNAL", "a fit was not reported", { who: WHO });
+      if (outcome === undefined)
+        throw new KvfoldError("KVFOLD_INTERNAL", "a fit was not reported", { who: WHO });
       if (outcome.accepted) await transaction.commit();
       const rows = values.subarray(0, plan.rows * sliceBytes(target.memory.layers[layer]!, VALUES));
       return { outcome: { ...outcome, layer, head }, rows: outcome.accepted ? rows : null };

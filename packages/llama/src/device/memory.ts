@@ -40,6 +40,18 @@ export function supportsSlices(shape: Pick<CacheShape, "layers">): true | string
   return shape.layers.length > 0 ? true : "the cache has no layers";
 }
 
+/**
+ * Why a device may not fold such a cache although it could be tried, or null. Folding transposed values has ended the
+ * process on Mesa's software Vulkan device (22.3.6, after several folds); until that is understood, no Vulkan device
+ * is trusted with them.
+ */
+export function refusedOn(device: string, { layers }: Pick<CacheShape, "layers">): string | null {
+  if (!device.startsWith("Vulkan")) return null;
+  return layers.some(({ valueLayout }) => valueLayout === "transposed")
+    ? `transposed values are not folded on ${device}: create the context with flashAttention "on"`
+    : null;
+}
+
 /** Slices move as 32-bit words: no smaller unit passes every device unchanged. */
 function refusal(what: string, dtype: LayerShape["keyType"], channels: number): string | null {
   if (!isDType(dtype)) return `the ${what} type ${String(dtype)} is unknown`;

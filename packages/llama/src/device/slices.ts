@@ -1,5 +1,12 @@
 /** From a plan to what every slice (one head of one cell) of a tensor becomes: a copy, a sum, or bytes that are given. */
-import { type LayerShape, type MergePlan, memberOf, mostKvHeads, type SharedPlan, weightBase } from "@kvfold/core";
+import {
+  type LayerShape,
+  type MergePlan,
+  memberOf,
+  mostKvHeads,
+  type SharedPlan,
+  weightBase,
+} from "@kvfold/core";
 import { KEYS, type RawChunk, type RawSums, type TensorKind, VALUES } from "../native/device-addon.js";
 import { type DeviceTarget, sliceBytes } from "./memory.js";
 
@@ -127,11 +134,11 @@ function turner(
   kind: TensorKind,
   head: number,
 ): (row: number, cell: number) => number {
-  if (kind !== KEYS || plan.keyFrame !== "target" || target.memory.layers[layer]!.rope === null) return () => 0;
+  if (kind !== KEYS || plan.keyFrame !== "target" || target.memory.layers[layer]!.rope === null)
+    return () => 0;
   const sources = target.sources[layer] ?? null;
   return (row, cell) =>
-    plan.positions[row]! -
-    (sources === null ? target.positions[cell]! : sources[head * plan.cells + cell]!);
+    plan.positions[row]! - (sources === null ? target.positions[cell]! : sources[head * plan.cells + cell]!);
 }
 
 interface Lists {

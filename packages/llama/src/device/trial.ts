@@ -17,7 +17,7 @@ import type { HostTools } from "../cells/host.js";
 import { type DeviceAddon, KEYS, type TensorKind, VALUES } from "../native/device-addon.js";
 import { toKvfoldError } from "../native/errors.js";
 import { createDeviceExecutor } from "./executor.js";
-import { createDeviceMemory, type DeviceMemory, sliceBytes } from "./memory.js";
+import { createDeviceMemory, type DeviceMemory, refusedOn, sliceBytes } from "./memory.js";
 
 const CELLS = 24;
 const CAPACITY = 32;
@@ -44,6 +44,8 @@ export async function trialFold(
   const executor = createDeviceExecutor(addon, host);
   const supported = executor.supports(shape);
   if (supported !== true) return supported;
+  const refused = refusedOn(device, shape);
+  if (refused !== null) return refused;
   try {
     const memory = createDeviceMemory(addon, device, layers, CAPACITY, threads);
     for (const plan of [mergePlan("stored"), mergePlan("target"), headsApart(shape)]) {
@@ -71,7 +73,9 @@ async function tryPlan(
   const destinations = Uint32Array.from({ length: plan.rows }, (_, row) => row);
   const reference = await referenceExecutor.prepare(wanted, plan, { destinations });
   await reference.commit();
-  each(memory, (layer, kind) => addon.uploadTensor(memory.tensors, layer, kind, bytesOf(before, layer, kind)));
+  each(memory, (layer, kind) =>
+    addon.uploadTensor(memory.tensors, layer, kind, bytesOf(before, layer, kind)),
+  );
   const transaction = await fold(before, destinations);
   let problem: string | null = null;
   each(memory, (layer, kind) => {

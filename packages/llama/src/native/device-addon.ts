@@ -69,11 +69,7 @@ export interface DeviceAddon {
   /** For the whole process. @returns devices that it brought */
   loadDeviceLibrary(path: string): number;
   devices(): readonly DeviceInfo[];
-  cacheTensors(
-    context: ContextHandle,
-    sequence: number,
-    frequencies: readonly Float64Array[],
-  ): TensorsHandle;
+  cacheTensors(context: ContextHandle, sequence: number, frequencies: readonly Float64Array[]): TensorsHandle;
   createTensors(
     device: string,
     layers: readonly RawTensorLayer[],

@@ -16,7 +16,8 @@ const loaded = new Set<string>();
  * @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_LLAMA_VERSION for another build, KVFOLD_UNSUPPORTED without its driver
  */
 function loadDeviceLibrary(addon: LlamaAddon, path: unknown): void {
-  if (typeof path !== "string" || path === "") throw wrongArgument(`deviceLibrary is ${String(path)}`, "give a path");
+  if (typeof path !== "string" || path === "")
+    throw wrongArgument(`deviceLibrary is ${String(path)}`, "give a path");
   const file = resolve(path);
   if (loaded.has(file)) return;
   if (!existsSync(file)) throw wrongArgument(`deviceLibrary: ${file} does not exist`);

@@ -88,7 +88,9 @@ export async function attendAsAsked(
   const { kvHeads, keyDim } = target.shape.layers[layer]!;
   const queries = plainQueries(sample, layer, kvHeads, keyDim);
   const stop = signal === undefined ? {} : { signal };
-  const { maximum } = await state.context.access(state.id).attend(target, layer, queries, target.bias ?? null, stop);
+  const { maximum } = await state.context
+    .access(state.id)
+    .attend(target, layer, queries, target.bias ?? null, stop);
   return maximum;
 }
 

@@ -3,7 +3,12 @@ import type { CacheShape, Executor, FoldTransaction, MemoryTarget } from "@kvfol
 import type { Adapted } from "@kvfold/testkit";
 import { hostTools } from "../../src/cells/host.js";
 import { createDeviceExecutor, type DeviceExecutorOptions } from "../../src/device/executor.js";
-import { createDeviceMemory, type DeviceMemory, type DeviceTarget } from "../../src/device/memory.js";
+import {
+  createDeviceMemory,
+  type DeviceMemory,
+  type DeviceTarget,
+  refusedOn,
+} from "../../src/device/memory.js";
 import { loadBridge } from "../../src/native/bridge.js";
 import { KEYS, type TensorKind, VALUES } from "../../src/native/device-addon.js";
 import { layersOnDevices } from "../../src/native/devices.js";
@@ -29,7 +34,10 @@ export interface Mirror {
   readonly memory: MemoryTarget;
 }
 
-function each({ layers }: Pick<CacheShape, "layers">, visit: (layer: number, kind: TensorKind) => void): void {
+function each(
+  { layers }: Pick<CacheShape, "layers">,
+  visit: (layer: number, kind: TensorKind) => void,
+): void {
   for (const layer of layers.keys()) for (const kind of [KEYS, VALUES] as const) visit(layer, kind);
 }
 
@@ -53,17 +61,17 @@ export const mirror =
   });
 
 /** An executor whose every step shows in the arrays, as the conformance suite wants it. */
-export function mirrored(options: DeviceExecutorOptions = {}): Executor<Mirror> {
+export function mirrored(device: string, options: DeviceExecutorOptions = {}): Executor<Mirror> {
   const executor = createDeviceExecutor(addon, host, options);
   return {
     name: executor.name,
-    supports: executor.supports,
-    async prepare({ device, memory }, plan, prepareOptions): Promise<FoldTransaction> {
+    supports: (shape) => refusedOn(device, shape) ?? executor.supports(shape),
+    async prepare({ device: target, memory }, plan, prepareOptions): Promise<FoldTransaction> {
       const show = (): void =>
         each(memory.shape, (layer, kind) =>
-          bytesOf(memory, layer, kind).set(addon.downloadTensor(device.memory.tensors, layer, kind)),
+          bytesOf(memory, layer, kind).set(addon.downloadTensor(target.memory.tensors, layer, kind)),
         );
-      const transaction = await executor.prepare(device, plan, prepareOptions);
+      const transaction = await executor.prepare(target, plan, prepareOptions);
       show();
       const shown = (step: () => Promise<void>) => async (): Promise<void> => step().finally(show);
       return {

@@ -11,8 +11,9 @@ const WAYS = [
 // blocks of heads of 32 channels are not whole words, so q8_0 is refused there and tested where heads have 64
 for (const device of DEVICES) {
   for (const { name, options } of WAYS) {
-    testExecutor(`ggml on ${device}, ${name}`, () => mirrored(options), mirror(device), {
-      mustSupport: ["f32", "f16", "bf16"],
+    testExecutor(`ggml on ${device}, ${name}`, () => mirrored(device, options), mirror(device), {
+      // Vulkan refuses transposed values, whatever their type
+      mustSupport: device.startsWith("Vulkan") ? [] : ["f32", "f16", "bf16"],
       randomRuns: 40,
       seed: 5,
     });

@@ -17,39 +17,42 @@ import { openOn } from "./open.js";
 
 describe.each(DEVICES)("on %s", (device) => {
   it.each([
-    { cacheType: "f16", flashAttention: "off", undoOnHost: false },
+    { cacheType: "f16", flashAttention: device.startsWith("Vulkan") ? "on" : "off", undoOnHost: false },
     { cacheType: "q8_0", flashAttention: "on", undoOnHost: true },
-  ] as const)("undoes a failure at every point of a commit ($cacheType)", async ({ undoOnHost, ...cache }) => {
-    const context = await openOn(device, LLAMA, cache);
-    const sequence = context.sequence();
-    await sequence.prefill(someTokens(48, LLAMA.vocabulary));
-    const before = await sequence.stateBytes();
-    const cells = sequence.cellMap();
-    const state = stateOf(sequence);
-    const { addon: own, handle, raw, layout } = state.context;
-    const tensors = own.cacheTensors(handle, state.id, layout!.frequencies);
-    const memory = { tensors, capacity: raw.cells, layers: layout!.layers };
-    const faults: DeviceFaults = { commitAt: null, commitPoints: 0 };
-    const executor = deviceAccess(own, host, memory, { faults, undoOnHost, scratchBytes: 1 });
-    const snapshot = await sequence.snapshot();
-    state.faults = { executor };
-    await applied(sequence, (view) => pairs(view));
-    await sequence.restore(snapshot);
-    const points = faults.commitPoints;
-    // four for each head of the keys and of the values
-    expect(points).toBe(4 * 2 * LLAMA.layers * LLAMA.kvHeads);
-    for (let at = 0; at < points; at++) {
-      faults.commitAt = at;
-      const failed = await applied(sequence, (view) => pairs(view)).then(
-        () => null,
-        (error: unknown) => error,
-      );
-      expect(failed, `point ${at}`).toBeInstanceOf(KvfoldError);
-      expect((failed as KvfoldError).code, `point ${at}`).toBe("KVFOLD_FAULT");
-      expect(sameBytes(await sequence.stateBytes(), before), `point ${at}`).toBe(true);
-      expect(sequence.cellMap()).toEqual(cells);
-    }
-  });
+  ] as const)(
+    "undoes a failure at every point of a commit ($cacheType)",
+    async ({ undoOnHost, ...cache }) => {
+      const context = await openOn(device, LLAMA, cache);
+      const sequence = context.sequence();
+      await sequence.prefill(someTokens(48, LLAMA.vocabulary));
+      const before = await sequence.stateBytes();
+      const cells = sequence.cellMap();
+      const state = stateOf(sequence);
+      const { addon: own, handle, raw, layout } = state.context;
+      const tensors = own.cacheTensors(handle, state.id, layout!.frequencies);
+      const memory = { tensors, capacity: raw.cells, layers: layout!.layers };
+      const faults: DeviceFaults = { commitAt: null, commitPoints: 0 };
+      const executor = deviceAccess(own, host, memory, { faults, undoOnHost, scratchBytes: 1 });
+      const snapshot = await sequence.snapshot();
+      state.faults = { executor };
+      await applied(sequence, (view) => pairs(view));
+      await sequence.restore(snapshot);
+      const points = faults.commitPoints;
+      // four for each head of the keys and of the values
+      expect(points).toBe(4 * 2 * LLAMA.layers * LLAMA.kvHeads);
+      for (let at = 0; at < points; at++) {
+        faults.commitAt = at;
+        const failed = await applied(sequence, (view) => pairs(view)).then(
+          () => null,
+          (error: unknown) => error,
+        );
+        expect(failed, `point ${at}`).toBeInstanceOf(KvfoldError);
+        expect((failed as KvfoldError).code, `point ${at}`).toBe("KVFOLD_FAULT");
+        expect(sameBytes(await sequence.stateBytes(), before), `point ${at}`).toBe(true);
+        expect(sequence.cellMap()).toEqual(cells);
+      }
+    },
+  );
 
   const { layers } = fakeShape({ layers: 1, keyType: "f16" });
 
@@ -79,9 +82,23 @@ describe.each(DEVICES)("on %s", (device) => {
     const tensors = addon.cacheTensors(handle, 0, layout!.frequencies);
     const before = await sequence.stateBytes();
     const none = new Int32Array(0);
-    const sums = { to: none, offsets: Uint32Array.of(0), from: none, weights: new Float32Array(0), turns: none };
+    const sums = {
+      to: none,
+      offsets: Uint32Array.of(0),
+      from: none,
+      weights: new Float32Array(0),
+      turns: none,
+    };
     const empty = { givenTo: none, given: new Uint8Array(0), sums, turned: sums };
-    const good = { layer: 0, kind: 0, firstHead: 0, heads: 1, wholeCells: false, cells: 8, ...empty } as const;
+    const good = {
+      layer: 0,
+      kind: 0,
+      firstHead: 0,
+      heads: 1,
+      wholeCells: false,
+      cells: 8,
+      ...empty,
+    } as const;
     const fold = await addon.openFold(tensors, 4, true);
     for (const wrong of [
       { ...good, copiedFrom: Int32Array.of(1 << 20), copiedTo: Int32Array.of(0) },
@@ -89,7 +106,7 @@ describe.each(DEVICES)("on %s", (device) => {
       { ...good, copiedFrom: Int32Array.of(0), copiedTo: Int32Array.of(1) },
       { ...good, copiedFrom: Int32Array.of(0, 2), copiedTo: Int32Array.of(0) },
       { ...good, layer: 99, copiedFrom: none, copiedTo: none },
-      { ...good, heads: 99, copiedFrom: none, copiedTo: none },
+      { ...good, heads: 99, copiedFrom: Int32Array.of(0), copiedTo: Int32Array.of(0) },
       { ...good, copiedFrom: none, copiedTo: none, givenTo: Int32Array.of(0) },
       { ...good, copiedFrom: none, copiedTo: none, sums: { ...sums, to: Int32Array.of(0) } },
       { ...good, copiedFrom: new Int32Array(5), copiedTo: new Int32Array(5) },
@@ -124,7 +141,8 @@ describe("device libraries", () => {
 
   it("are needed for layers on a device", async () => {
     const modelPath = await temporaryFile(tinyModelFile(LLAMA));
-    for (const gpuLayers of [-1, 0.5, Number.NaN]) await refused(loadModel({ modelPath, gpuLayers }), "KVFOLD_ARGUMENT");
+    for (const gpuLayers of [-1, 0.5, Number.NaN])
+      await refused(loadModel({ modelPath, gpuLayers }), "KVFOLD_ARGUMENT");
     if (DEVICES.length > 1) return;
     const error = await refused(loadModel({ modelPath, gpuLayers: 1 }), "KVFOLD_UNSUPPORTED");
     expect(error.hint).toContain("KVFOLD_LLAMA_DEVICE_LIBRARY");
