@@ -1,6 +1,6 @@
-// The tests of the ggml executor on a Vulkan device: fetches the one prebuilt package with the backend into a folder
+// The conformance suite of executors for the ggml executor on a Vulkan device: fetches the one prebuilt package with the backend into a folder
 // that git ignores, when it is not there yet. On machines without a GPU, Mesa's software device (lavapipe) is used.
-// node scripts/test-vulkan.mjs [more arguments for vitest]
+// node scripts/test-vulkan.mjs [arguments for vitest in place of the suite's, for example test/device/live]
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -52,7 +52,7 @@ const asked = process.argv.slice(2);
 const { status } = spawnSync(
   process.execPath,
   // the processor is tested by npm test
-  [vitest, "run", "test/device", ...(asked.length > 0 ? asked : ["-t", "Vulkan"])],
+  [vitest, "run", ...(asked.length > 0 ? asked : ["test/device/executor", "-t", "Vulkan"])],
   {
     cwd: root,
     stdio: "inherit",
