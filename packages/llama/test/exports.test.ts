@@ -8,6 +8,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { type LlamaContext, type LlamaModel, type LlamaSequence, loadModel } from "../src/index.js";
 import type { LlamaAddon, ModelHandle, QueriesHandle } from "../src/native/addon.js";
 import { loadBridge } from "../src/native/bridge.js";
+import type { DeviceFoldHandle, RawChunk, TensorsHandle } from "../src/native/device-addon.js";
 import { stateOf } from "../src/sequence/sequence.js";
 import { someTokens } from "./fixtures.js";
 
@@ -22,10 +23,22 @@ interface Opened {
   readonly sequence: LlamaSequence;
   readonly handle: ReturnType<typeof stateOf>["context"]["handle"];
   readonly queries: QueriesHandle;
+  readonly tensors: TensorsHandle;
+  readonly fold: DeviceFoldHandle;
 }
 let opened: Opened;
 
-const QUERIES = { maxPositions: 8, maxBytes: 2 ** 24, stride: 1, seed: 0, layers: Uint32Array.of(0, 1) };
+const QUERIES = { maxPositions: 8, maxBytes: 2 ** 24, newest: 0, seed: 0, layers: Uint32Array.of(0, 1) };
+const NO_SUMS = {
+  ...{ to: new Int32Array(0), offsets: new Uint32Array(1), from: new Int32Array(0) },
+  ...{ weights: new Float32Array(0), turns: new Int32Array(0) },
+};
+/** Writes nothing. */
+const NOTHING: RawChunk = {
+  ...{ layer: 0, kind: 0, firstHead: 0, heads: 1, wholeCells: false, cells: 1 },
+  ...{ copiedFrom: new Int32Array(0), copiedTo: new Int32Array(0) },
+  ...{ givenTo: new Int32Array(0), given: new Uint8Array(0), sums: NO_SUMS, turned: NO_SUMS },
+};
 const OPTIONS = { context: 256, sequences: 1, unified: false, batch: 16, threads: 1 };
 
 beforeAll(async () => {
@@ -34,9 +47,20 @@ beforeAll(async () => {
   const sequence = context.sequence();
   await sequence.prefill(someTokens(CELLS, model.info.vocabularySize), { signals: ["queries"] });
   const { handle } = stateOf(sequence).context;
-  const weights = await addon.loadModel(modelPath, addon.createFlag());
-  opened = { model, weights, context, sequence, handle, queries: stateOf(sequence).queries!.handle };
+  const weights = await addon.loadModel(modelPath, 0, addon.createFlag());
+  const { layers } = stateOf(sequence).context.layout!;
+  const tensors = addon.cacheTensors(
+    handle,
+    0,
+    layers.map((layer) => layer.rope?.frequencies ?? new Float64Array(0)),
+  );
+  const fold = await addon.openFold(tensors, 8, true);
+  opened = {
+    ...{ model, weights, context, sequence, handle, tensors, fold },
+    queries: stateOf(sequence).queries!.handle,
+  };
   return async () => {
+    await addon.closeFold(fold);
     await addon.freeModel(weights);
     await context.dispose();
     await model.dispose();
@@ -72,6 +96,12 @@ const SHORT: Partial<Record<keyof LlamaAddon, Short>> = {
     why: "llama.cpp keeps the positions in order",
     call: ({ handle }) => addon.largestPosition(handle, 0),
   },
+  devices: { why: "a few words a device", call: () => addon.devices() },
+  cacheTensors: {
+    why: "finds the tensors of each layer",
+    call: ({ handle }) => addon.cacheTensors(handle, 0, frequencies()),
+  },
+  heldBytes: { why: "reads a number", call: () => addon.heldBytes(opened.fold) },
   queryBytes: { why: "multiplies", call: ({ queries }) => addon.queryBytes(queries) },
   copyQueries: {
     why: "shares the sample; whoever writes first copies, off the event loop",
@@ -108,6 +138,10 @@ const A_STEP_A_CELL: typeof SHORT = {
 /** Run on the event loop and may take longer: known, and whose choice it is. */
 const KNOWN_TO_BE_LONG: Partial<Record<keyof LlamaAddon, string>> = {
   loadBackends: "opens shared libraries, once in the life of a process, before there is anything to wait for",
+  loadDeviceLibrary: "as loadBackends, for a device",
+  createTensors: "allocates; for trial folds, on a few cells",
+  downloadTensor: "copies all bytes of a tensor of our own; as createTensors",
+  uploadTensor: "copies all bytes of a tensor of our own; as createTensors",
   tokenize:
     "about a microsecond a byte; the caller chooses the text, and the public call gives tokens at once",
   detokenize: "about 60 ns a token; the caller chooses the tokens, and the public call gives text at once",
@@ -115,8 +149,8 @@ const KNOWN_TO_BE_LONG: Partial<Record<keyof LlamaAddon, string>> = {
 
 /** Runs on another thread. */
 const ASYNC: Partial<Record<keyof LlamaAddon, (opened: Opened) => unknown>> = {
-  loadModel: async () => addon.freeModel(await addon.loadModel(modelPath, addon.createFlag())),
-  freeModel: async () => addon.freeModel(await addon.loadModel(modelPath, addon.createFlag())),
+  loadModel: async () => addon.freeModel(await addon.loadModel(modelPath, 0, addon.createFlag())),
+  freeModel: async () => addon.freeModel(await addon.loadModel(modelPath, 0, addon.createFlag())),
   createContext: async ({ weights }) => {
     await addon.freeContext(
       await addon.createContext(weights, { ...OPTIONS, flashAttention: true, cacheType: "f16" }),
@@ -139,6 +173,15 @@ const ASYNC: Partial<Record<keyof LlamaAddon, (opened: Opened) => unknown>> = {
     const bytes = await addon.stateBytes(handle, 0);
     await addon.setState(handle, 0, bytes, new Uint32Array(0));
   },
+  openFold: async ({ tensors }) => addon.closeFold(await addon.openFold(tensors, 8, true)),
+  closeFold: async ({ tensors }) => addon.closeFold(await addon.openFold(tensors, 8, true)),
+  writeFold: async ({ tensors }) => {
+    const fold = await addon.openFold(tensors, 8, true);
+    await addon.writeFold(fold, NOTHING, -1);
+    await addon.closeFold(fold);
+  },
+  rollBackFold: ({ fold }) => addon.rollBackFold(fold),
+  readSlices: ({ tensors }) => addon.readSlices(tensors, 0, 0, 0, 1, Int32Array.of(0)),
   commitCells: ({ handle }) => {
     const { slots, positions } = addon.cellMap(handle, 0);
     return addon.commitCells(handle, 0, positions, slots, -1);

@@ -1,7 +1,8 @@
 /** Whatever fails in a fold, the sequence is as before: state bytes, cell map, records, and the next logits. */
 import { KvfoldError } from "@kvfold/core";
-import { createNativeExecutor, type FaultWalk } from "@kvfold/native";
+import { createNativeExecutor, type FaultWalk, nativeMemoryFromExternal, nativeOps } from "@kvfold/native";
 import { describe, expect, it } from "vitest";
+import { hostAccess } from "../src/cells/host.js";
 import type { ContextOptions } from "../src/context/options.js";
 import type { LlamaSequence } from "../src/index.js";
 import { stateOf } from "../src/sequence/sequence.js";
@@ -80,8 +81,12 @@ describe.each(CACHES)("$cacheType, flash attention $flashAttention", (cache) => 
   it("undoes a failure at every point of the executor", async () => {
     const { sequence, before } = await aged(cache);
     const faults: FaultWalk = { prepareAt: null, commitAt: null, preparePoints: 0, commitPoints: 0 };
-    const executor = createNativeExecutor({ threads: 1, faults });
     const state = stateOf(sequence);
+    const { addon, handle, raw, layout } = state.context;
+    const external = addon.memoryOf(handle, state.id, layout!.frequencies);
+    const memory = nativeMemoryFromExternal(external, { layers: layout!.layers, cells: 0 }, raw.cells);
+    const tools = { executor: createNativeExecutor({ threads: 1, faults }), ops: nativeOps({ threads: 1 }) };
+    const executor = hostAccess(tools, memory);
     const snapshot = await sequence.snapshot();
     state.faults = { executor };
     await applied(sequence, (view) => pairs(view));
@@ -149,12 +154,12 @@ it("leaves everything as it was when the caller aborts", async () => {
   // an abort that arrives when the executor is already at work
   const controller = new AbortController();
   const state = stateOf(sequence);
-  const executor = createNativeExecutor({ threads: 1 });
-  const prepare: typeof executor.prepare = (...args) => {
+  const access = state.context.access(state.id);
+  const prepare: typeof access.prepare = (...args) => {
     controller.abort();
-    return executor.prepare(...args);
+    return access.prepare(...args);
   };
-  state.faults = { executor: { ...executor, prepare } };
+  state.faults = { executor: { ...access, prepare } };
   await expect(sequence.apply(lease, plan, { signal: controller.signal })).rejects.toMatchObject({
     code: "KVFOLD_ABORTED",
   });
@@ -182,12 +187,12 @@ it("refuses a plan that does not fit, and leaves everything as it was", async ()
 it("can be cleared after a fold that could not be undone", async () => {
   const { sequence } = await aged({});
   const state = stateOf(sequence);
-  const executor = createNativeExecutor({ threads: 1 });
+  const access = state.context.access(state.id);
   state.faults = {
     executor: {
-      ...executor,
+      ...access,
       prepare: async (...args) => ({
-        ...(await executor.prepare(...args)),
+        ...(await access.prepare(...args)),
         rollback: () => Promise.reject(new Error("the undo log burnt")),
       }),
     },

@@ -15,6 +15,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   register_memory(env, exports);
   register_state(env, exports);
   register_queries(env, exports);
+  register_devices(env, exports);
+  register_tensors(env, exports);
+  register_device_fold(env, exports);
   return exports;
 }
 

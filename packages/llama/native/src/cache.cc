@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "device.h"
 #include "failure.h"
 #include "ggml-backend.h"
 #include "ggml.h"
@@ -55,10 +56,18 @@ std::string check_layer(const CacheInfo &info, const CacheLayer &layer) {
       facts.value->ne[2] != info.streams)
     return "its tensors do not have the size of the cache";
   if (facts.max_bias != 0.0f) return "attention is biased by distance (ALiBi)";
-  for (const ggml_tensor *tensor : {facts.key, facts.value})
-    if (tensor->buffer == nullptr || !ggml_backend_buffer_is_host(tensor->buffer))
-      return "its memory is not reachable by the processor";
+  for (const ggml_tensor *tensor : {facts.key, facts.value}) {
+    const std::string problem = unreachable(tensor);
+    if (!problem.empty()) return problem;
+  }
   return "";
+}
+
+// Which device holds a layer that can be reached.
+void note_device(CacheInfo &info, const CacheLayer &layer) {
+  for (const ggml_tensor *tensor : {layer.facts.key, layer.facts.value})
+    info.host_memory = info.host_memory && ggml_backend_buffer_is_host(tensor->buffer);
+  info.devices.push_back(ggml_backend_dev_name(device_of(layer.facts.key)));
 }
 
 }  // namespace
@@ -112,8 +121,8 @@ void describe_cache(CacheInfo &info, const GraphProbe &probe, llama_seq_id seque
     for (const ggml_tensor *root : roots)
       if (layer_named(root, "cache_v_l") == layer.index) layer.facts.value = root;
     const std::string problem = check_layer(info, layer);
-    if (info.problem.empty() && !problem.empty())
-      info.problem = "layer " + std::to_string(layer.index) + ": " + problem;
+    if (problem.empty()) note_device(info, layer);
+    else if (info.problem.empty()) info.problem = "layer " + std::to_string(layer.index) + ": " + problem;
     info.key_roots.insert(layer.facts.key);
     info.layers.push_back(std::move(layer));
   }

@@ -33,6 +33,8 @@ struct CacheInfo {
   uint32_t streams = 0;
   uint32_t cells = 0;               // of a stream
   bool values_transposed = false;
+  bool host_memory = true;           // the processor reaches all of it by address
+  std::vector<std::string> devices;  // of every layer's keys
   std::vector<CacheLayer> layers;
   std::set<const ggml_tensor *> key_roots;
   std::vector<uint8_t> trailer;     // what follows the cell list in the state of this cache

@@ -28,7 +28,9 @@ llama_context_params params_of(const ContextOptions &options) {
 }  // namespace
 
 ContextHandle::ContextHandle(std::shared_ptr<llama_model> weights, const ContextOptions &options)
-    : weights_(std::move(weights)), sequences_(options.sequences) {
+    : weights_(std::move(weights)),
+      sequences_(options.sequences),
+      threads_(options.threads) {
   take_log_problems();
   context_ = llama_init_from_model(weights_.get(), params_of(options));
   if (context_ == nullptr)
@@ -221,6 +223,10 @@ Napi::Value describe_context(const Napi::CallbackInfo &info) {
   object.Set("hasCache", cache.cache != nullptr);
   object.Set("windowedPart", cache.windowed_part);
   object.Set("valuesTransposed", cache.values_transposed);
+  object.Set("hostMemory", cache.host_memory);
+  Napi::Array devices = Napi::Array::New(env);
+  for (const std::string &name : cache.devices) devices.Set(devices.Length(), name);
+  object.Set("devices", devices);
   Napi::Array layers = Napi::Array::New(env, cache.layers.size());
   for (uint32_t i = 0; i < cache.layers.size(); i++) layers.Set(i, layer_object(env, cache.layers[i]));
   object.Set("layers", layers);

@@ -48,6 +48,7 @@ class ContextHandle {
   // The cache, or KVFOLD_UNSUPPORTED with the reason.
   const CacheInfo &foldable_cache() const;
   CellBias &bias() { return *bias_; }
+  int threads() const { return threads_; }
 
   // Attaches the evaluation callback while some bias is not 0 or a tap listens, and only then: on a GPU it costs a
   // synchronisation.
@@ -74,6 +75,7 @@ class ContextHandle {
   uint32_t sequences_ = 1;
   CacheInfo cache_;
   std::unique_ptr<CellBias> bias_;
+  int threads_ = 1;
   GraphProbe *probe_ = nullptr;
   QueryTap *tap_ = nullptr;
   std::string callback_problem_;
@@ -126,5 +128,8 @@ void register_cells(Napi::Env env, Napi::Object exports);
 void register_memory(Napi::Env env, Napi::Object exports);
 void register_state(Napi::Env env, Napi::Object exports);
 void register_queries(Napi::Env env, Napi::Object exports);
+void register_devices(Napi::Env env, Napi::Object exports);
+void register_tensors(Napi::Env env, Napi::Object exports);
+void register_device_fold(Napi::Env env, Napi::Object exports);
 
 }  // namespace kvfold

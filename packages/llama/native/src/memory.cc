@@ -6,8 +6,6 @@
 
 namespace kvfold {
 
-namespace {
-
 // Rotation frequencies come from TypeScript, where the formula lives: one Float64Array a layer, empty without RoPE.
 std::vector<std::vector<double>> frequencies_arg(const Napi::Value &value, const CacheInfo &cache) {
   if (!value.IsArray() || value.As<Napi::Array>().Length() != cache.layers.size())
@@ -21,6 +19,8 @@ std::vector<std::vector<double>> frequencies_arg(const Napi::Value &value, const
   }
   return all;
 }
+
+namespace {
 
 kvfold_memory_layer layer_of(const CacheInfo &cache, const CacheLayer &layer, uint32_t stream,
                              const std::vector<double> &frequencies) {
@@ -68,6 +68,7 @@ std::shared_ptr<MemoryBlock> make_block(const CacheInfo &cache, uint32_t stream,
 Napi::Value memory_of(const Napi::CallbackInfo &info) {
   const auto context = context_arg(info[0]);
   const CacheInfo &cache = (*context)->foldable_cache();
+  if (!cache.host_memory) throw Failure("KVFOLD_UNSUPPORTED", "the cache lies in the memory of a device");
   const uint32_t stream = stream_of(cache, sequence_arg(*context, info[1]));
   auto &block = (*context)->memories.at(stream);
   if (block == nullptr) block = make_block(cache, stream, frequencies_arg(info[2], cache));

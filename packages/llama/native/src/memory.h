@@ -4,9 +4,14 @@
 #include <memory>
 #include <vector>
 
+#include "cache.h"
 #include "kvfold/memory.h"
+#include "napi.h"
 
 namespace kvfold {
+
+// Frequencies of every layer, as memoryOf and cacheTensors take them.
+std::vector<std::vector<double>> frequencies_arg(const Napi::Value &value, const CacheInfo &cache);
 
 // Owned by the External and by the context; the context clears `memory.alive` when it goes.
 struct MemoryBlock {

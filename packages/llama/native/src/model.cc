@@ -53,9 +53,12 @@ struct Progress {
   }
 };
 
-std::shared_ptr<ModelHandle> load_now(const std::string &path, Progress &progress) {
+std::shared_ptr<ModelHandle> load_now(const std::string &path, int32_t device_layers, Progress &progress) {
   llama_model_params params = llama_model_default_params();
-  params.n_gpu_layers = 0;
+  ggml_backend_dev_t none = nullptr;
+  params.n_gpu_layers = device_layers;
+  // a device that is loaded would take part in large products even without a layer
+  if (device_layers == 0) params.devices = &none;
   params.progress_callback = Progress::call;
   params.progress_callback_user_data = &progress;
   take_log_problems();
@@ -66,26 +69,27 @@ std::shared_ptr<ModelHandle> load_now(const std::string &path, Progress &progres
                 "check that the file is a complete GGUF of an architecture that llama.cpp v0.5.0 knows");
 }
 
-// loadModel(path, cancelFlag, onProgress?): promise of a model handle.
+// loadModel(path, deviceLayers, cancelFlag, onProgress?): promise of a model handle.
 Napi::Value load_model(const Napi::CallbackInfo &info) {
   const std::string path = string_arg(info[0], "path");
+  const auto device_layers = static_cast<int32_t>(integer_arg(info[1], "deviceLayers", 0, 1 << 20));
   auto progress = std::make_shared<Progress>();
-  progress->cancel = unwrap<CancelFlag>(info[1]);
-  if (info[2].IsFunction()) {
-    progress->report = Napi::ThreadSafeFunction::New(info.Env(), info[2].As<Napi::Function>(), "kvfold load", 0, 1);
+  progress->cancel = unwrap<CancelFlag>(info[2]);
+  if (info[3].IsFunction()) {
+    progress->report = Napi::ThreadSafeFunction::New(info.Env(), info[3].As<Napi::Function>(), "kvfold load", 0, 1);
     progress->reports = true;
   }
   using Result = std::shared_ptr<ModelHandle>;
   return Job<Result>::start(
       info.Env(),
-      [path, progress]() -> Result {
+      [path, device_layers, progress]() -> Result {
         struct Release {
           Progress &progress;
           ~Release() {
             if (progress.reports) progress.report.Release();
           }
         } release{*progress};
-        return load_now(path, *progress);
+        return load_now(path, device_layers, *progress);
       },
       [](Napi::Env env, Result &model) { return wrap(env, model); });
 }

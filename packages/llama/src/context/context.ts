@@ -1,12 +1,13 @@
 /** A context: the memory for sequences, made from a model. */
-import type { LlamaAddon, ModelHandle, RawModel } from "../native/addon.js";
+import { trialFold } from "../device/trial.js";
+import type { LlamaAddon, ModelHandle, RawContext, RawModel } from "../native/addon.js";
 import { failure, wrongArgument } from "../native/errors.js";
 import { dropQueries } from "../sequence/queries.js";
 import { createSequence, type LlamaSequence } from "../sequence/sequence.js";
 import { createGate } from "./gate.js";
 import { type ContextOptions, contextOptions } from "./options.js";
-import { cacheLayout } from "./shape.js";
-import { type ContextState, lazyNative } from "./state.js";
+import { type CacheLayout, cacheLayout } from "./shape.js";
+import { type ContextState, lazyAccess, type Reach, reachOf } from "./state.js";
 
 /** `Model` is what `context.model` returns. */
 export interface LlamaContext<Model = unknown> {
@@ -16,6 +17,8 @@ export interface LlamaContext<Model = unknown> {
   readonly model: Model;
   /** true, or why sequences of this context cannot be folded. */
   readonly supported: true | string;
+  /** Devices that hold the cache, by name: "CPU", or for example "Vulkan0". Empty when it cannot be folded. */
+  readonly devices: readonly string[];
   /**
    * A sequence, default 0; the same object every time.
    * @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_DISPOSED
@@ -32,6 +35,8 @@ export interface ContextSource<Model> {
   readonly model: Model;
   /** What the model alone tells: true, or why its cache cannot be folded. */
   readonly supported: true | string;
+  /** Layers that live on a device. */
+  readonly deviceLayers: number;
 }
 
 /** @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_CONTEXT, KVFOLD_DISPOSED */
@@ -40,12 +45,16 @@ export async function createContext<Model>(
   options: ContextOptions,
 ): Promise<LlamaContext<Model>> {
   const { addon } = source;
-  const checked = contextOptions(options, source.raw);
+  const checked = contextOptions(options, source.raw, source.deviceLayers);
   const handle = await addon.createContext(source.handle, checked);
   const seen = addon.describeContext(handle);
   // what the metadata tells of a model holds for its contexts too
-  const raw = source.supported === true ? seen : { ...seen, problem: source.supported };
-  const layout = cacheLayout(raw, `${source.raw.name} ${source.raw.parameters}`);
+  const known = source.supported === true ? seen : { ...seen, problem: source.supported };
+  const layoutOf = (told: RawContext): CacheLayout | null =>
+    cacheLayout(told, `${source.raw.name} ${source.raw.parameters}`);
+  const reach = reachOf(known, options.executor === "ggml", checked.threads);
+  const raw = { ...known, problem: await problemOf(addon, known, layoutOf(known), reach, checked.threads) };
+  const layout = layoutOf(raw);
   const state: ContextState = {
     addon,
     handle,
@@ -58,10 +67,28 @@ export async function createContext<Model>(
     tokensOf: source.raw.hasVocabulary ? (text) => addon.tokenize(source.handle, text, false, false) : null,
     textOf: (tokens) => addon.detokenize(source.handle, Int32Array.from(tokens)),
     sequences: new Map(),
-    ...lazyNative({ addon, handle, raw, layout }, checked.threads),
+    access: lazyAccess({ addon, handle, raw, layout }, reach),
     disposed: false,
   };
   return contextObject(state, source);
+}
+
+/** Why the cache cannot be folded, or "". Devices have to fold a small cache first, each with the layers that it holds. */
+async function problemOf(
+  addon: LlamaAddon,
+  raw: RawContext,
+  layout: CacheLayout | null,
+  { byDevice, host }: Reach,
+  threads: number,
+): Promise<string> {
+  if (layout === null || !byDevice) return raw.problem;
+  for (const device of new Set(raw.devices)) {
+    const own = layout.layers.filter((_, index) => raw.devices[index] === device);
+    const kinds = new Map(own.map((layer) => [JSON.stringify({ ...layer, layer: 0 }), layer]));
+    const trial = await trialFold(addon, host, device, [...kinds.values()], threads);
+    if (trial !== true) return trial;
+  }
+  return "";
 }
 
 function contextObject<Model>(state: ContextState, source: ContextSource<Model>): LlamaContext<Model> {
@@ -73,6 +100,7 @@ function contextObject<Model>(state: ContextState, source: ContextSource<Model>)
     batchSize: raw.batchSize,
     model: source.model,
     supported: raw.problem === "" ? true : raw.problem,
+    devices: raw.problem === "" ? [...new Set(raw.devices)] : [],
     sequence(id = 0) {
       if (state.disposed) throw failure("KVFOLD_DISPOSED", "the context was already freed");
       if (!Number.isInteger(id) || id < 0 || id >= state.sequenceCount) {

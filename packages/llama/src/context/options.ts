@@ -20,6 +20,11 @@ export interface ContextOptions {
   readonly cacheType?: "f32" | "f16" | "q8_0";
   /** Default: physical cores minus one, at least 1. */
   readonly threads?: number;
+  /**
+   * What folds. "auto" (default): the native executor where the processor reaches the cache by address, else the ggml
+   * executor on the devices that hold it. "ggml": always the latter.
+   */
+  readonly executor?: "auto" | "ggml";
 }
 
 const LIMITS = { contextSize: 1 << 26, sequences: 256, batchSize: 1 << 16, threads: 256 } as const;
@@ -30,7 +35,16 @@ function whole(name: keyof typeof LIMITS, value: number): number {
   throw wrongArgument(`${name} is ${String(value)}`, `give a whole number from 1 to ${LIMITS[name]}`);
 }
 
-const KNOWN = ["contextSize", "sequences", "unified", "batchSize", "flashAttention", "cacheType", "threads"];
+const KNOWN = [
+  "contextSize",
+  "sequences",
+  "unified",
+  "batchSize",
+  "flashAttention",
+  "cacheType",
+  "threads",
+  "executor",
+];
 
 function checkNames(options: ContextOptions): void {
   const unknown = Object.keys(options).find((name) => !KNOWN.includes(name));
@@ -40,10 +54,18 @@ function checkNames(options: ContextOptions): void {
 
 /**
  * Checked options in the words of the bridge.
+ * @param deviceLayers layers of the model that live on a device
  * @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_CONTEXT when the cache would not fit this machine's memory
  */
-export function contextOptions(options: ContextOptions, model: RawModel): RawContextOptions {
+export function contextOptions(
+  options: ContextOptions,
+  model: RawModel,
+  deviceLayers: number,
+): RawContextOptions {
   checkNames(options);
+  const { executor = "auto" } = options;
+  if (executor !== "auto" && executor !== "ggml")
+    throw wrongArgument(`executor is ${String(executor)}`, 'give "auto" or "ggml"');
   const { flashAttention = "on", cacheType = "f16", unified = false } = options;
   if (flashAttention !== "on" && flashAttention !== "off") {
     throw wrongArgument(`flashAttention is ${String(flashAttention)}`, 'give "on" or "off"');
@@ -61,7 +83,8 @@ export function contextOptions(options: ContextOptions, model: RawModel): RawCon
   const trained = Math.min(8192, Math.max(1, model.trainedContext));
   const contextSize = whole("contextSize", options.contextSize ?? trained);
   const context = unified ? contextSize : contextSize * sequences;
-  checkMemory(context, cacheType, model);
+  // a device tells itself that it has no room
+  if (deviceLayers === 0) checkMemory(context, cacheType, model);
   return {
     context,
     sequences,

@@ -1,13 +1,8 @@
 /** What the parts of a context share. */
-import type { Executor } from "@kvfold/core";
-import {
-  createNativeExecutor,
-  type NativeMemory,
-  type NativeOps,
-  type NativeTarget,
-  nativeMemoryFromExternal,
-  nativeOps,
-} from "@kvfold/native";
+import { nativeMemoryFromExternal } from "@kvfold/native";
+import type { CellsAccess } from "../cells/access.js";
+import { type HostTools, hostAccess, hostTools } from "../cells/host.js";
+import { deviceAccess } from "../device/access.js";
 import type { ContextHandle, LlamaAddon, RawContext, RawModel } from "../native/addon.js";
 import type { SequenceState } from "../sequence/state.js";
 import type { Gate } from "./gate.js";
@@ -27,40 +22,54 @@ export interface ContextState {
   readonly tokensOf: ((text: string) => Int32Array) | null;
   readonly textOf: (tokens: readonly number[]) => string;
   readonly sequences: Map<number, SequenceState>;
-  /** Made on first use, so that a model runs without the native executor. */
-  readonly executor: () => Executor<NativeTarget>;
-  readonly ops: () => NativeOps;
-  /** Memory of the stream of a sequence. */
-  readonly memory: (sequence: number) => NativeMemory;
+  /** To the cells of the stream of a sequence; made on first use, so that a model runs without the native package. */
+  readonly access: (sequence: number) => CellsAccess;
   disposed: boolean;
 }
 
-/** Executor, operations and memory, each made once. */
-export function lazyNative(
-  context: Pick<ContextState, "addon" | "handle" | "raw" | "layout">,
-  threads: number,
-): Pick<ContextState, "executor" | "ops" | "memory"> {
-  let executor: Executor<NativeTarget> | undefined;
-  let ops: NativeOps | undefined;
-  const memories = new Map<number, NativeMemory>();
-  return {
-    executor: () => {
-      executor ??= createNativeExecutor({ threads });
-      return executor;
-    },
-    ops: () => {
-      ops ??= nativeOps({ threads });
-      return ops;
-    },
-    memory: (sequence) => {
-      const stream = context.raw.streams > 1 ? sequence : 0;
-      const known = memories.get(stream);
-      if (known !== undefined) return known;
-      const { layers, frequencies } = context.layout!;
-      const external = context.addon.memoryOf(context.handle, sequence, frequencies);
-      const memory = nativeMemoryFromExternal(external, { layers, cells: 0 }, context.raw.cells);
-      memories.set(stream, memory);
-      return memory;
-    },
+/** How the memory of a cache is reached. */
+export interface Reach {
+  /** The native package on the processor, made once and on first use. */
+  readonly host: () => HostTools;
+  /** Through the devices of the cache, instead of by address. */
+  readonly byDevice: boolean;
+}
+
+/** Through devices where the processor has no address for the cache, or where that is asked for. */
+export function reachOf(raw: RawContext, forced: boolean, threads: number): Reach {
+  let tools: HostTools | undefined;
+  const host = (): HostTools => {
+    tools ??= hostTools(threads);
+    return tools;
+  };
+  return { host, byDevice: forced || !raw.hostMemory };
+}
+
+/** Access to each stream, made once. */
+export function lazyAccess(
+  { addon, handle, raw, layout }: Pick<ContextState, "addon" | "handle" | "raw" | "layout">,
+  { host, byDevice }: Reach,
+): ContextState["access"] {
+  const made = new Map<number, CellsAccess>();
+  return (sequence) => {
+    const stream = raw.streams > 1 ? sequence : 0;
+    const known = made.get(stream);
+    if (known !== undefined) return known;
+    const { layers, frequencies } = layout!;
+    const capacity = raw.cells;
+    const access = byDevice
+      ? deviceAccess(addon, host, {
+          ...{ tensors: addon.cacheTensors(handle, sequence, frequencies), capacity, layers },
+        })
+      : hostAccess(
+          host(),
+          nativeMemoryFromExternal(
+            addon.memoryOf(handle, sequence, frequencies),
+            { layers, cells: 0 },
+            capacity,
+          ),
+        );
+    made.set(stream, access);
+    return access;
   };
 }

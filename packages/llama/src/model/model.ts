@@ -6,6 +6,7 @@ import type { ContextOptions } from "../context/options.js";
 import { checkModelFile } from "../gguf/check.js";
 import type { LlamaAddon, ModelHandle, RawModel } from "../native/addon.js";
 import { loadBridge } from "../native/bridge.js";
+import { layersOnDevices } from "../native/devices.js";
 import { failure, WHO, wrongArgument } from "../native/errors.js";
 import { checkTokens } from "../sequence/evaluate.js";
 import { modelSupported } from "./supported.js";
@@ -16,6 +17,17 @@ export interface LoadModelOptions {
   readonly signal?: AbortSignal;
   /** Share of the file that was read, 0 to 1. */
   readonly onProgress?: (fraction: number) => void;
+  /**
+   * Layers whose weights and cache go to the devices that are loaded, the last ones first; default 0, none. Needs
+   * `deviceLibrary`, once for the process.
+   */
+  readonly gpuLayers?: number;
+  /**
+   * A backend library of the same llama.cpp build, for example `libggml-vulkan.so` of
+   * `@node-llama-cpp/linux-x64-vulkan`. Default: the environment variable KVFOLD_LLAMA_DEVICE_LIBRARY. Loaded once for
+   * the process; nothing is ever downloaded.
+   */
+  readonly deviceLibrary?: string;
   /** Check the live cache of this llama.cpp, once for this thread, before anything relies on it; default true. */
   readonly selfTest?: boolean;
 }
@@ -69,14 +81,16 @@ export async function loadUnchecked(options: Omit<LoadModelOptions, "selfTest">)
   throwIfAborted(signal, WHO);
   const { fileBytes } = await checkModelFile(modelPath);
   const { addon } = loadBridge();
-  const handle = await loadWeights(addon, resolve(modelPath), signal, onProgress);
-  return modelObject(addon, handle, resolve(modelPath), fileBytes);
+  const deviceLayers = layersOnDevices(addon, options);
+  const handle = await loadWeights(addon, resolve(modelPath), deviceLayers, signal, onProgress);
+  return modelObject(addon, handle, resolve(modelPath), fileBytes, deviceLayers);
 }
 
 /** @throws KvfoldError KVFOLD_MODEL_FILE, KVFOLD_ABORTED */
 async function loadWeights(
   addon: LlamaAddon,
   path: string,
+  deviceLayers: number,
   signal: AbortSignal | undefined,
   onProgress: ((fraction: number) => void) | undefined,
 ): Promise<ModelHandle> {
@@ -86,7 +100,7 @@ async function loadWeights(
   signal?.addEventListener("abort", cancel, { once: true });
   try {
     throwIfAborted(signal, WHO);
-    const handle = await addon.loadModel(path, flag, progress.tell);
+    const handle = await addon.loadModel(path, deviceLayers, flag, progress.tell);
     progress.finish();
     return handle;
   } catch (error) {
@@ -152,7 +166,13 @@ function infoOf(
   };
 }
 
-function modelObject(addon: LlamaAddon, handle: ModelHandle, path: string, fileBytes: number): LlamaModel {
+function modelObject(
+  addon: LlamaAddon,
+  handle: ModelHandle,
+  path: string,
+  fileBytes: number,
+  deviceLayers: number,
+): LlamaModel {
   const raw = addon.describeModel(handle);
   const needText = (text: unknown): string => {
     if (typeof text === "string") return text;
@@ -172,7 +192,7 @@ function modelObject(addon: LlamaAddon, handle: ModelHandle, path: string, fileB
     createContext: async (options = {}) => {
       if (options === null || typeof options !== "object")
         throw failure("KVFOLD_ARGUMENT", "options must be an object");
-      return createContext({ addon, handle, raw, model, supported: info.supported }, options);
+      return createContext({ addon, handle, raw, model, supported: info.supported, deviceLayers }, options);
     },
     dispose: () => addon.freeModel(handle),
   };

@@ -5,7 +5,7 @@ import type { RawModel } from "../native/addon.js";
 const SEVERAL_POSITIONS = 8;
 
 /**
- * true, or the reason why not as a sentence. What only a context can tell (windowed layers, memory on a GPU) is told
+ * true, or the reason why not as a sentence. What only a context can tell (windowed layers, memory of a device) is told
  * by `LlamaContext.supported`.
  * @param metaNumber a number of the metadata by the key after the architecture
  */

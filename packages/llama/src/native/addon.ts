@@ -1,5 +1,7 @@
 /** What the compiled bridge exports (native/src), as TypeScript sees it. Only this package calls it. */
 
+import type { DeviceAddon } from "./device-addon.js";
+
 declare const brand: unique symbol;
 
 /** A tagged handle of the bridge; nothing can be read from it here. */
@@ -93,6 +95,10 @@ export interface RawContext {
   /** A second cache holds the windowed layers. */
   readonly windowedPart: boolean;
   readonly valuesTransposed: boolean;
+  /** The processor reaches all of the cache by address. */
+  readonly hostMemory: boolean;
+  /** Device that holds each layer. */
+  readonly devices: readonly string[];
   readonly layers: readonly RawLayer[];
 }
 
@@ -143,11 +149,17 @@ export interface RawDecoded {
   readonly attentionLength: number;
 }
 
-export interface LlamaAddon {
+export interface LlamaAddon extends DeviceAddon {
   loadBackends(folder: string): void;
   createFlag(): CancelFlag;
   raiseFlag(flag: CancelFlag): void;
-  loadModel(path: string, flag: CancelFlag, onProgress?: (fraction: number) => void): Promise<ModelHandle>;
+  /** @param deviceLayers layers whose weights and cache go to the devices that are loaded, the last ones first */
+  loadModel(
+    path: string,
+    deviceLayers: number,
+    flag: CancelFlag,
+    onProgress?: (fraction: number) => void,
+  ): Promise<ModelHandle>;
   freeModel(model: ModelHandle): Promise<void>;
   metaValue(model: ModelHandle, key: string): string | undefined;
   describeModel(model: ModelHandle): RawModel;

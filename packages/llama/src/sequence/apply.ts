@@ -16,7 +16,8 @@ import {
   type MergePlan,
   throwIfAborted,
 } from "@kvfold/core";
-import type { NativePrepareOptions, NativeTarget } from "@kvfold/native";
+import type { NativePrepareOptions } from "@kvfold/native";
+import type { CellsTarget } from "../cells/access.js";
 import { failure, WHO } from "../native/errors.js";
 import { outputsFor } from "./attend.js";
 import { type Held, heldBy } from "./lease.js";
@@ -66,7 +67,7 @@ async function foldNow(
   needUsable(state);
   const { context, faults } = state;
   const { addon, handle } = context;
-  const executor = faults.executor ?? context.executor();
+  const executor = faults.executor ?? context.access(state.id);
   const supported = executor.supports(leased.shape);
   if (supported !== true) throw failure("KVFOLD_UNSUPPORTED", supported);
   const queries = plan.fit === null ? null : await querySample(state);
@@ -98,7 +99,7 @@ async function commit(
   state: SequenceState,
   transaction: FoldTransaction,
   plan: MergePlan,
-  target: NativeTarget,
+  target: CellsTarget,
   destinations: Uint32Array,
 ): Promise<void> {
   const { context, faults, sidecar } = state;
@@ -126,7 +127,7 @@ async function commit(
 async function undo(
   state: SequenceState,
   transaction: FoldTransaction,
-  target: NativeTarget,
+  target: CellsTarget,
   cause: unknown,
 ): Promise<void> {
   try {
@@ -144,7 +145,7 @@ async function undo(
 }
 
 /** Gives the sequence its old cells again, in memory order as llama.cpp wants them. */
-async function restoreCells(state: SequenceState, { slots, positions }: NativeTarget): Promise<void> {
+async function restoreCells(state: SequenceState, { slots, positions }: CellsTarget): Promise<void> {
   const order = Array.from(slots.keys()).sort((a, b) => slots[a]! - slots[b]!);
   const { addon, handle } = state.context;
   await addon.commitCells(

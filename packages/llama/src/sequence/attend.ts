@@ -7,7 +7,7 @@ import {
   KvfoldError,
   type QuerySample,
 } from "@kvfold/core";
-import type { NativeTarget } from "@kvfold/native";
+import type { CellsTarget } from "../cells/access.js";
 import { WHO } from "../native/errors.js";
 import type { SequenceState } from "./state.js";
 
@@ -29,7 +29,7 @@ const HORIZON = 512;
  */
 export async function attendFuture(
   state: SequenceState,
-  target: NativeTarget,
+  target: CellsTarget,
   kept: KeptOutputs,
   sample: QuerySample | null,
   layer: number,
@@ -41,7 +41,7 @@ export async function attendFuture(
       hint: "ask for the signal queries before the prompt is read: it cannot be had afterwards",
     });
   }
-  const ops = state.context.ops();
+  const ops = state.context.access(state.id);
   const stop = signal === undefined ? {} : { signal };
   const spread = { horizon, ...(maxRows === undefined ? {} : { maxRows }), ...stop };
   const queries = await ops.turnQueries(target, layer, sample, spread);
@@ -61,7 +61,7 @@ export async function attendFuture(
 export function outputsFor(
   kept: KeptOutputs,
   fit: FitRequest,
-  { shape }: NativeTarget,
+  { shape }: CellsTarget,
   sample: QuerySample,
 ): (Float32Array | null)[] {
   return shape.layers.map(({ kvHeads, valueDim }, layer) => {
@@ -80,7 +80,7 @@ export function outputsFor(
  */
 export async function attendAsAsked(
   state: SequenceState,
-  target: NativeTarget,
+  target: CellsTarget,
   layer: number,
   sample: QuerySample,
   signal: AbortSignal | undefined,
@@ -88,7 +88,9 @@ export async function attendAsAsked(
   const { kvHeads, keyDim } = target.shape.layers[layer]!;
   const queries = plainQueries(sample, layer, kvHeads, keyDim);
   const stop = signal === undefined ? {} : { signal };
-  const { maximum } = await state.context.ops().attend(target, layer, queries, target.bias ?? null, stop);
+  const { maximum } = await state.context
+    .access(state.id)
+    .attend(target, layer, queries, target.bias ?? null, stop);
   return maximum;
 }
 

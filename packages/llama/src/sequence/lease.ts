@@ -1,6 +1,6 @@
 /** The view of a live sequence: metadata copied, keys and values read where they lie. */
 import { type CacheLease, type CacheView, type KeyFrame, type Ops, referenceOps } from "@kvfold/core";
-import type { NativeTarget } from "@kvfold/native";
+import type { CellsTarget } from "../cells/access.js";
 import { failure } from "../native/errors.js";
 import { attendFuture, type KeptOutputs, noOutputs } from "./attend.js";
 import { querySample } from "./queries.js";
@@ -10,7 +10,7 @@ import { needStill, needUsable, type SequenceState, shapeOf, targetOf } from "./
 
 export interface Held {
   readonly state: SequenceState;
-  readonly target: NativeTarget;
+  readonly target: CellsTarget;
   readonly outputs: KeptOutputs;
   /** What `state.lease` is while the lease is held. */
   readonly token: object;
@@ -57,7 +57,8 @@ export async function takeLease(state: SequenceState): Promise<CacheLease> {
 async function makeLease(state: SequenceState, token: object): Promise<CacheLease> {
   needUsable(state);
   const { context } = state;
-  const target = targetOf(state, context.memory(state.id), viewSlots(state));
+  const access = context.access(state.id);
+  const target = targetOf(state, viewSlots(state));
   const records = state.sidecar.records();
   const { tokenText } = context;
   const queries = await querySample(state);
@@ -83,8 +84,8 @@ async function makeLease(state: SequenceState, token: object): Promise<CacheLeas
     },
     ...(tokenText === null ? {} : { tokenText }),
     sources: (layer: number) => records.sources[layer]?.slice() ?? null,
-    keys: (layer: number, frame: KeyFrame) => read(layer, () => context.ops().keys(target, layer, frame)),
-    values: (layer: number) => read(layer, () => context.ops().values(target, layer)),
+    keys: (layer: number, frame: KeyFrame) => read(layer, () => access.keys(target, layer, frame)),
+    values: (layer: number) => read(layer, () => access.values(target, layer)),
     release: () => {
       if (state.lease === token) state.lease = null;
     },
@@ -103,7 +104,7 @@ export function sequenceOps(state: SequenceState): Ops {
       needFresh(state, view);
       return state.context.gate.run(() => {
         needFresh(state, view);
-        return state.context.ops().keyStats(own.target, layer, options);
+        return state.context.access(state.id).keyStats(own.target, layer, options);
       });
     },
     attend: async (view, layer, options = {}) => {

@@ -8,7 +8,7 @@
  * The context keeps every byte; only cells that were free are written to.
  */
 import { type RepeatAttention, throwIfAborted } from "@kvfold/core";
-import type { NativeTarget } from "@kvfold/native";
+import type { CellsTarget } from "../cells/access.js";
 import type { QueriesHandle } from "../native/addon.js";
 import { failure, WHO, wrongArgument } from "../native/errors.js";
 import { attendAsAsked } from "./attend.js";
@@ -108,7 +108,7 @@ export async function readAgain(
   const { tokens } = state.sidecar.records();
   const target = await state.context.gate.run(() => {
     needUsable(state);
-    return targetOf(state, state.context.memory(state.id), viewSlots(state));
+    return targetOf(state, viewSlots(state));
   });
   const most = target.shape.layers.map(({ kvHeads }) => new Float32Array(kvHeads * tokens.length));
   let done = 0;
@@ -127,7 +127,7 @@ export async function readAgain(
 /** One chunk: evaluated after the context, its queries attended with, its cells freed. */
 async function readChunk(
   state: SequenceState,
-  target: NativeTarget,
+  target: CellsTarget,
   lead: Int32Array,
   chunk: Int32Array,
   most: readonly Float32Array[],

@@ -1,6 +1,6 @@
 /** What the parts of a sequence share: the context behind it, the records of its cells, and what it is busy with. */
-import type { CacheShape, Executor, LayerShape } from "@kvfold/core";
-import type { NativeMemory, NativeTarget } from "@kvfold/native";
+import type { CacheShape, LayerShape } from "@kvfold/core";
+import type { CellsAccess, CellsTarget } from "../cells/access.js";
 import type { ContextState } from "../context/state.js";
 import { failure } from "../native/errors.js";
 import type { HeldQueries } from "./queries.js";
@@ -10,7 +10,7 @@ import { createSidecar, type Sidecar } from "./sidecar.js";
 /** Moments of a fold that a test may stop at. */
 export interface FoldFaults {
   /** In place of the executor of the context. */
-  readonly executor?: Executor<NativeTarget>;
+  readonly executor?: Pick<CellsAccess, "supports" | "prepare">;
   /** Read call of the metadata commit that throws; -1: none. */
   readonly metadataReadAt?: number;
   /** Called at named moments; may throw. */
@@ -98,11 +98,10 @@ export const shapeOf = (state: SequenceState): CacheShape => ({
 });
 
 /** The cells of the sequence for native code. `slots` in view order. */
-export function targetOf(state: SequenceState, memory: NativeMemory, slots: Uint32Array): NativeTarget {
+export function targetOf(state: SequenceState, slots: Uint32Array): CellsTarget {
   const { positions, sources, bias } = state.sidecar.records();
   return {
-    memory,
-    shape: { layers: memory.layers, cells: positions.length },
+    shape: { layers: needLayers(state), cells: positions.length },
     slots,
     positions,
     sources,
