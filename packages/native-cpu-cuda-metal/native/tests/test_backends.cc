@@ -138,10 +138,10 @@ int main(int count, char **arguments) {
     const auto before = cases::random_case(seed), want = cases::random_case(seed);
     if (!fold(*want, oracle, 1)) break;
     check_kept_rows(*want, *before);
-    std::unique_ptr<Case> first;
-    for (uint32_t threads = 1; threads <= 4; threads++) {
-      for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
-        if (backend == oracle) continue;
+    for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
+      if (backend == oracle) continue;
+      std::unique_ptr<Case> first;
+      for (uint32_t threads = 1; threads <= 4; threads++) {
         auto got = cases::random_case(seed);
         if (!fold(*got, backend, threads)) break;
         CHECK_MESSAGE(got->guards_hold(), got->name.c_str());
