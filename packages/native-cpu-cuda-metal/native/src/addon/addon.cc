@@ -32,7 +32,7 @@ Napi::Value info(const Napi::CallbackInfo &call) {
   Napi::Array names = Napi::Array::New(env);
   for (uint32_t i = 0; const kvfold_backend *backend = kvfold_backend_at(i); i++) names.Set(i, backend->name);
   result.Set("abi", KVFOLD_MEMORY_ABI);
-  result.Set("isa", cpu::primitives().isa);
+  result.Set("isa", cpu::kernels().isa);
   result.Set("attentionIsa", kvfold_attention_isa(0));
   result.Set("hardwareThreads", std::thread::hardware_concurrency());
   result.Set("maxThreads", KVFOLD_MAX_THREADS);
