@@ -59,6 +59,25 @@ inline void write_lane_unit(constant CopyParameters &p, device Unit *cache, devi
   }
 }
 
+// Slices of keys that turn: `starts`: the first byte of each after the base [slices]; undo and scratch: [slices, units].
+// p.slice_units: of what is moved of a slice. One thread for each slice and unit
+template <typename Unit>
+inline void save_slice_unit(constant CopyParameters &p, device const Unit *cache, device Unit *undo,
+                            device const ulong *starts, uint id) {
+  if (id >= p.threads) return;
+  const ulong at = p.base + starts[p.first + id / p.slice_units] / sizeof(Unit) + id % p.slice_units;
+  undo[(ulong)p.first * p.slice_units + id] = cache[at];
+}
+
+template <typename Unit>
+inline void write_slice_unit(constant CopyParameters &p, device Unit *cache, device const Unit *scratch,
+                             device const ulong *starts, uint id) {
+  if (id >= p.threads) return;
+  const uint slice = p.first + id / p.slice_units, unit = id % p.slice_units;
+  // scratch holds whole slices
+  cache[p.base + starts[slice] / sizeof(Unit) + unit] = scratch[(ulong)slice * p.row_units + unit];
+}
+
 // The kernels of one unit.
 #define KVFOLD_SAVE(name, Unit, part)                                                                                 \
   kernel void name(constant CopyParameters &p [[buffer(0)]], device const Unit *cache [[buffer(1)]],                  \
@@ -74,6 +93,18 @@ inline void write_lane_unit(constant CopyParameters &p, device Unit *cache, devi
     part<Unit>(p, cache, scratch, undo, destinations, table, row_of_slot, id);                                        \
   }
 
+#define KVFOLD_SLICES(save, write, Unit)                                                                              \
+  kernel void save(constant CopyParameters &p [[buffer(0)]], device const Unit *cache [[buffer(1)]],                  \
+                   device Unit *undo [[buffer(2)]], device const ulong *starts [[buffer(3)]],                         \
+                   uint id [[thread_position_in_grid]]) {                                                             \
+    save_slice_unit<Unit>(p, cache, undo, starts, id);                                                                \
+  }                                                                                                                   \
+  kernel void write(constant CopyParameters &p [[buffer(0)]], device Unit *cache [[buffer(1)]],                       \
+                    device const Unit *scratch [[buffer(2)]], device const ulong *starts [[buffer(3)]],               \
+                    uint id [[thread_position_in_grid]]) {                                                            \
+    write_slice_unit<Unit>(p, cache, scratch, starts, id);                                                            \
+  }
+
 KVFOLD_SAVE(save_rows_16, uint4, save_row_unit)
 KVFOLD_SAVE(save_rows_4, uint, save_row_unit)
 KVFOLD_SAVE(save_rows_2, ushort, save_row_unit)
@@ -85,5 +116,10 @@ KVFOLD_WRITE(write_rows_2, ushort, write_row_unit)
 KVFOLD_WRITE(write_lanes_4, uint, write_lane_unit)
 KVFOLD_WRITE(write_lanes_2, ushort, write_lane_unit)
 
+KVFOLD_SLICES(save_slices_16, write_slices_16, uint4)
+KVFOLD_SLICES(save_slices_4, write_slices_4, uint)
+KVFOLD_SLICES(save_slices_2, write_slices_2, ushort)
+
 #undef KVFOLD_SAVE
 #undef KVFOLD_WRITE
+#undef KVFOLD_SLICES

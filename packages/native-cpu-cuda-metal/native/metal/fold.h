@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "cpu/change.h"
 #include "cpu/slices.h"
 #include "kvfold/backend.h"
 #include "metal/cache.h"
@@ -22,11 +23,10 @@ using cpu::SliceTable;
 struct TensorWork {
   CacheBuffer cache;
   Buffer scratch, undo, table;
-  bool saved = false;  // the undo log holds every destination row
 };
 
 /// Plan and target belong to the caller, who keeps them until fold_free.
-struct Fold {
+struct Fold final : cpu::Change {
   const kvfold_target *target = nullptr;
   const kvfold_plan *plan = nullptr;
   std::vector<TensorWork> tensors;  // [layers, keys then values]
@@ -34,18 +34,24 @@ struct Fold {
   std::vector<kvfold_fit_outcome> fits;
   uint64_t held_bytes = 0, working_bytes = 0;
   Buffer destinations, row_of_slot;  // [rows], [capacity] with kNone where no row is written
+  bool saved = false;                // the undo log holds every destination row
 
   Tensor tensor(uint32_t index) const { return tensor_of(*target->memory, index / 2, index % 2); }
   Recipe recipe(uint32_t index) const { return {target, plan, most_heads(*target->memory), index / 2, index % 2}; }
+
+  kvfold_status save(const kvfold_options *options, kvfold_error *error) override;
+  kvfold_status commit(const kvfold_options *options, kvfold_error *error) override;
+  void rollback(const kvfold_options *options) override;
+  kvfold_fold_report report() const override {
+    return {fits.empty() ? nullptr : fits.data(), fits.size(), held_bytes, working_bytes};
+  }
 };
 
 kvfold_status supports(const kvfold_memory_layer *layer, kvfold_error *error);
 kvfold_status fold_prepare(const kvfold_target *target, const kvfold_plan *plan, const kvfold_options *options,
                            kvfold_fold **out, kvfold_error *error);
-kvfold_status fold_commit(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
-kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
-void fold_free(kvfold_fold *fold);
-kvfold_fold_report fold_report(const kvfold_fold *fold);
+kvfold_status rope_prepare(const kvfold_rope *rope, const kvfold_options *options, kvfold_fold **out,
+                           kvfold_error *error);
 kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, float *out, kvfold_error *error);
 kvfold_status key_stats(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
                         kvfold_error *error);

@@ -3,14 +3,14 @@
 // the CPU's, which reaches the same memory and works when the GPU does not.
 #include <cstring>
 
-#include "common/error.h"
+#include "metal/copy.h"
 #include "metal/fold.h"
 
 namespace kvfold {
 namespace metal {
 namespace {
 
-/// The unit in which kernels move the bytes of a tensor.
+/// The kernels and the unit in which they move the bytes of a tensor.
 struct Unit {
   const char *save, *write;
   uint32_t bytes;
@@ -20,10 +20,8 @@ Unit unit_of(const Tensor &tensor, const TensorLayout &layout) {
   if (tensor.transposed)
     return tensor.element_bytes == 4 ? Unit{"save_lanes_4", "write_lanes_4", 4}
                                      : Unit{"save_lanes_2", "write_lanes_2", 2};
-  const uint32_t sizes = layout.base | layout.slice_bytes;  // a row is a whole number of slices
-  if (sizes % 16 == 0) return {"save_rows_16", "write_rows_16", 16};
-  if (sizes % 4 == 0) return {"save_rows_4", "write_rows_4", 4};
-  return {"save_rows_2", "write_rows_2", 2};
+  const CopyUnit unit = copy_unit(layout.base | layout.slice_bytes);  // a row is a whole number of slices
+  return {unit.save_rows, unit.write_rows, unit.bytes};
 }
 
 /// Rows, or channels of a transposed tensor.
@@ -67,13 +65,6 @@ struct Step {
   }
 };
 
-/// With a fault walk, what stands before a point is done when the point is passed; else it only waits its turn.
-kvfold_status reach(Work *work, const kvfold_options *options, const char *where, kvfold_error *error) {
-  if (options->faults == nullptr) return KVFOLD_OK;
-  if (kvfold_status status = work->finish(error)) return status;
-  return fault_here(options) ? fail_fault(options, error, where) : KVFOLD_OK;
-}
-
 kvfold_status save_tensor(const Step &step, uint64_t parts, const kvfold_options *options, kvfold_error *error) {
   if (kvfold_status status = reach(&step.work, options, "before the old rows were saved", error)) return status;
   step.save(0, parts / 2);
@@ -87,31 +78,6 @@ kvfold_status write_tensor(const Step &step, uint64_t parts, const kvfold_option
   if (kvfold_status status = reach(&step.work, options, "while the new rows were written", error)) return status;
   step.write(parts / 2, parts);
   return reach(&step.work, options, "after the new rows were written", error);
-}
-
-kvfold_status save_all(Fold *fold, const kvfold_options *options, kvfold_error *error) {
-  Work work;
-  for (uint32_t i = 0; i < fold->tensors.size(); i++) {
-    fold->tensors[i].cache.refresh();
-    const Step step{*fold, fold->tensor(i), fold->tensors[i], work};
-    if (kvfold_status status = save_tensor(step, parts_of(step.tensor, *fold->plan), options, error)) return status;
-  }
-  if (kvfold_status status = work.finish(error)) return status;
-  for (TensorWork &tensor : fold->tensors) tensor.saved = true;
-  return KVFOLD_OK;
-}
-
-/// A failure leaves what was written where it is, in copies too: the rollback puts all of it back.
-kvfold_status write_all(Fold *fold, const kvfold_options *options, kvfold_error *error) {
-  Work work;
-  kvfold_status status = KVFOLD_OK;
-  for (uint32_t i = 0; i < fold->tensors.size() && status == KVFOLD_OK; i++) {
-    const Step step{*fold, fold->tensor(i), fold->tensors[i], work};
-    status = write_tensor(step, parts_of(step.tensor, *fold->plan), options, error);
-  }
-  if (status == KVFOLD_OK) status = work.finish(error);
-  for (const TensorWork &tensor : fold->tensors) tensor.cache.publish(fold->target->destinations);
-  return status;
 }
 
 /// Puts the rows of the undo log back into the owner's memory.
@@ -128,22 +94,35 @@ void restore(const Fold &fold, const Tensor &tensor, const uint8_t *undo) {
 
 }  // namespace
 
-kvfold_status fold_commit(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error) {
-  Fold *self = reinterpret_cast<Fold *>(fold);
-  try {
-    if (kvfold_status status = save_all(self, options, error)) return status;
-    return write_all(self, options, error);
-  } catch (...) {
-    return fail_memory(error, "the commit");
+kvfold_status Fold::save(const kvfold_options *options, kvfold_error *error) {
+  if (saved) return KVFOLD_OK;
+  Work work;
+  for (uint32_t i = 0; i < tensors.size(); i++) {
+    tensors[i].cache.refresh();
+    const Step step{*this, tensor(i), tensors[i], work};
+    if (kvfold_status status = save_tensor(step, parts_of(step.tensor, *plan), options, error)) return status;
   }
+  if (kvfold_status status = work.finish(error)) return status;
+  saved = true;
+  return KVFOLD_OK;
 }
 
-kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *, kvfold_error *) {
-  Fold *self = reinterpret_cast<Fold *>(fold);
-  for (uint32_t i = 0; i < self->tensors.size(); i++) {
-    if (self->tensors[i].saved) restore(*self, self->tensor(i), self->tensors[i].undo.as<uint8_t>());
+/// A failure leaves what was written where it is, in copies too: the rollback puts all of it back.
+kvfold_status Fold::commit(const kvfold_options *options, kvfold_error *error) {
+  if (kvfold_status status = save(options, error)) return status;
+  Work work;
+  kvfold_status status = KVFOLD_OK;
+  for (uint32_t i = 0; i < tensors.size() && status == KVFOLD_OK; i++) {
+    const Step step{*this, tensor(i), tensors[i], work};
+    status = write_tensor(step, parts_of(step.tensor, *plan), options, error);
   }
-  return KVFOLD_OK;
+  if (status == KVFOLD_OK) status = work.finish(error);
+  for (const TensorWork &one : tensors) one.cache.publish(target->destinations);
+  return status;
+}
+
+void Fold::rollback(const kvfold_options *) {
+  for (uint32_t i = 0; i < tensors.size() && saved; i++) restore(*this, tensor(i), tensors[i].undo.as<uint8_t>());
 }
 
 }  // namespace metal

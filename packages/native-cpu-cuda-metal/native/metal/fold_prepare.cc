@@ -1,7 +1,6 @@
 // Prepare: gathers what has to be computed and reserves all that a commit will need. All layers are one submission,
 // unless values are given or fitted: those of a layer need what was computed before.
-#include <cstring>
-#include <new>
+#include <memory>
 
 #include "common/error.h"
 #include "common/scratch.h"
@@ -102,25 +101,16 @@ kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan
 kvfold_status fold_prepare(const kvfold_target *target, const kvfold_plan *plan, const kvfold_options *options,
                            kvfold_fold **out, kvfold_error *error) {
   *out = nullptr;
-  Fold *fold = nullptr;
   kvfold_status status = KVFOLD_OK;
   try {
-    fold = new Fold();
-    status = prepare(fold, *target, *plan, options, error);
+    auto fold = std::make_unique<Fold>();
+    status = prepare(fold.get(), *target, *plan, options, error);
+    if (status == KVFOLD_OK) *out = fold.release()->handle();
   } catch (...) {
     status = fail_memory(error, "the fold");
   }
-  if (status == KVFOLD_OK) *out = reinterpret_cast<kvfold_fold *>(fold);
-  else delete fold;
   return status;
 }
-
-kvfold_fold_report fold_report(const kvfold_fold *fold) {
-  const Fold &self = *reinterpret_cast<const Fold *>(fold);
-  return {self.fits.empty() ? nullptr : self.fits.data(), self.fits.size(), self.held_bytes, self.working_bytes};
-}
-
-void fold_free(kvfold_fold *fold) { delete reinterpret_cast<Fold *>(fold); }
 
 }  // namespace metal
 }  // namespace kvfold

@@ -60,7 +60,7 @@ struct ComputeParameters {
 /* Saving old rows and writing new ones (copy.metal). Sizes and offsets in units of the kernel. */
 struct CopyParameters {
   uint32_t threads;
-  uint32_t base, row_units, slice_units;
+  uint32_t base, row_units, slice_units; /* of slices that turn: row_units from one to the next in scratch */
   uint32_t heads, dim, rows, capacity; /* dim and capacity: transposed tensors */
   uint32_t first;                      /* first row; transposed: first channel */
 };

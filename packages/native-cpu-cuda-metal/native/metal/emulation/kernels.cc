@@ -77,7 +77,8 @@ const Entry kEntries[] = {
     KERNEL(softmax_segments), KERNEL(softmax_rows),    KERNEL(join_statistics),  KERNEL(output_tiles),
     KERNEL(join_outputs),     KERNEL(gather_weights),  KERNEL(multiply_columns), KERNEL(factor_diagonal),
     KERNEL(solve_rows),       KERNEL(update_tiles),    KERNEL(solve_back),       KERNEL(update_back),
-    KERNEL(subtract_answer),
+    KERNEL(subtract_answer),  KERNEL(save_slices_16),  KERNEL(save_slices_4),    KERNEL(save_slices_2),
+    KERNEL(write_slices_16),  KERNEL(write_slices_4),  KERNEL(write_slices_2),
 };
 #undef KERNEL
 
@@ -94,8 +95,8 @@ fake::Kernel fake::kernel_named(const char *name, size_t *buffers) {
 
 bool fake::defines_kernel(const char *text, const char *name) {
   char words[100];
-  // the kernels of copy.metal are made by macros
-  for (const char *format : {"kernel void %s(", "KVFOLD_SAVE(%s,", "KVFOLD_WRITE(%s,"}) {
+  // the kernels of copy.metal are named in calls of macros
+  for (const char *format : {"kernel void %s(", "(%s, ", " %s, "}) {
     std::snprintf(words, sizeof words, format, name);
     if (std::strstr(text, words) != nullptr) return true;
   }
