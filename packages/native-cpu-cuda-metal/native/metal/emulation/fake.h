@@ -16,14 +16,14 @@ struct Alive {
 extern Alive alive;
 
 struct Counts {
-  std::atomic<int64_t> wrapped{0}, refused{0};  // ranges without a copy: taken, and not
+  std::atomic<int64_t> wrapped{0}, refused{0};  // ranges without a copy: taken, and not (every third, and by order)
   std::atomic<int64_t> submissions{0};
   std::atomic<int64_t> mistakes{0};             // broken rules of Metal, printed as they happen
 };
 extern Counts counts;
 
 struct Orders {
-  std::atomic<bool> refuse_ranges{false};          // no range is taken without a copy
+  std::atomic<int64_t> refuse_every{3};              // of ranges without a copy; 1: all of them
   std::atomic<int64_t> submissions_left{INT64_MAX};  // then command buffers end in an error
   std::atomic<int64_t> buffers_left{INT64_MAX};      // then there is no memory
 };

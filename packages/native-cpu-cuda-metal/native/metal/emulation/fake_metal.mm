@@ -284,7 +284,7 @@ using Dispatches = std::vector<Dispatch>;
   const uintptr_t page = static_cast<uintptr_t>(getpagesize()), address = reinterpret_cast<uintptr_t>(pointer);
   if (address % page != 0 || length % page != 0 || length == 0 || options != MTLResourceStorageModeShared)
     mistake("a range that is not whole pages", "newBufferWithBytesNoCopy");
-  if (fake::orders.refuse_ranges || deallocator != nullptr) {
+  if ((fake::counts.wrapped + fake::counts.refused) % fake::orders.refuse_every == 0 || deallocator != nullptr) {
     fake::counts.refused++;
     return nil;
   }
@@ -299,3 +299,24 @@ using Dispatches = std::vector<Dispatch>;
 @end
 
 extern "C" id<MTLDevice> MTLCreateSystemDefaultDevice(void) { return [[FakeDevice alloc] init]; }
+
+namespace {
+
+/// Every program that used the device ends with what it must not leave behind: all but the device, its queue, the
+/// library and the pipelines.
+struct Audit {
+  ~Audit() {
+    const int64_t kept = fake::alive.pipelines + 3;
+    const bool used = fake::counts.submissions > 0;
+    if (used)
+      std::printf("fake Metal: %lld submissions, %lld ranges wrapped, %lld refused, %lld buffers left, %lld objects left,"
+                  " %lld mistakes\n", static_cast<long long>(fake::counts.submissions),
+                  static_cast<long long>(fake::counts.wrapped), static_cast<long long>(fake::counts.refused),
+                  static_cast<long long>(fake::alive.buffers), static_cast<long long>(fake::alive.objects - kept),
+                  static_cast<long long>(fake::counts.mistakes));
+    std::fflush(stdout);
+    if (used && (fake::alive.objects != kept || fake::alive.buffers != 0 || fake::counts.mistakes != 0)) _exit(1);
+  }
+} audit;
+
+}  // namespace
