@@ -14,17 +14,11 @@ static_assert(kF32 == KVFOLD_F32 && kF16 == KVFOLD_F16 && kBf16 == KVFOLD_BF16, 
 static_assert(kQ8_0 == KVFOLD_Q8_0 && kQ4_0 == KVFOLD_Q4_0 && kQ4_1 == KVFOLD_Q4_1, "layout.h repeats memory.h");
 static_assert(kQ5_0 == KVFOLD_Q5_0 && kQ5_1 == KVFOLD_Q5_1 && kChunk == kBlockChannels, "layout.h repeats memory.h");
 
-constexpr double kTwoPi = 6.283185307179586, kTwoPiRest = 2.4492935982947064e-16;  // 2 pi in two doubles
-
-/// The fraction of a turn in units of 2^-64. The quotient and what it leaves out are each good to 53 bits.
+/// The fraction of a turn in units of 2^-64. The quotient is good to 2^-53 of itself, and so are angles.
 uint64_t fixed_turns(double frequency) {
-  const double turns = frequency / kTwoPi;
-  double left = std::fma(-turns, kTwoPi, frequency) - turns * kTwoPiRest;
-  if (!(std::fabs(left) < 0x1p-4)) left = 0;  // of a frequency that doubles do not resolve to a turn
-  const double fraction = turns - std::floor(turns);                      // exact
-  const double high = std::floor(std::ldexp(fraction, 32));
-  const double low = std::ldexp(std::ldexp(fraction, 32) - high, 32) + std::ldexp(left / kTwoPi, 64);
-  return (static_cast<uint64_t>(high) << 32) + static_cast<uint64_t>(static_cast<int64_t>(low));
+  const double turns = frequency / 6.283185307179586;
+  const double high = std::ldexp(turns - std::floor(turns), 32), whole = std::floor(high);
+  return (static_cast<uint64_t>(whole) << 32) + static_cast<uint64_t>(std::ldexp(high - whole, 32));
 }
 
 }  // namespace
@@ -46,10 +40,6 @@ TensorLayout CacheBuffer::layout() const {
           static_cast<uint32_t>(tensor_.element_bytes),
           static_cast<uint32_t>(tensor_.slice_bytes),
           static_cast<uint32_t>(tensor_.row_bytes)};
-}
-
-void CacheBuffer::refresh() {
-  if (copied_) std::memcpy(buffer_.as<uint8_t>(), tensor_.data, static_cast<size_t>(bytes_));
 }
 
 void CacheBuffer::publish(const kvfold_u32_span &destinations) const {

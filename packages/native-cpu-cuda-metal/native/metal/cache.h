@@ -17,8 +17,6 @@ class CacheBuffer {
   bool open(const Tensor &tensor);
   const Buffer &buffer() const { return buffer_; }
   TensorLayout layout() const;
-  /// Makes a copy what the owner's memory is now.
-  void refresh();
   /// Puts the destination rows of a copy into the owner's memory.
   void publish(const kvfold_u32_span &destinations) const;
 

@@ -98,7 +98,6 @@ kvfold_status Fold::save(const kvfold_options *options, kvfold_error *error) {
   if (saved) return KVFOLD_OK;
   Work work;
   for (uint32_t i = 0; i < tensors.size(); i++) {
-    tensors[i].cache.refresh();
     const Step step{*this, tensor(i), tensors[i], work};
     if (kvfold_status status = save_tensor(step, parts_of(step.tensor, *plan), options, error)) return status;
   }

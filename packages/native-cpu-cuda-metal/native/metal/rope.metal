@@ -1,7 +1,6 @@
 // rope.metal: rotation of keys and queries, and the Hadamard transform around it.
 //
-// An angle is a fraction of a turn in 64-bit fixed point: positions times turns, modulo 1, is exact in integers, at any
-// distance. The upper 32 bits leave an error of 2^-32 turns; a quadrant and two polynomials (own minimax fits on
+// An angle is a fraction of a turn in 64-bit fixed point: positions times turns, modulo 1, is exact in integers. The upper 32 bits leave an error of 2^-32 turns; a quadrant and two polynomials (own minimax fits on
 // |x| <= pi / 4: sine 2^-28 relative, cosine 2^-33) make it a sine and a cosine good to about one f32 roundoff.
 
 inline void sine_cosine(ulong phase, thread float &sine, thread float &cosine) {

@@ -138,7 +138,6 @@ kvfold_status RopeShift::save(const kvfold_options *options, kvfold_error *error
   Work work;
   for (ShiftedLayer &layer : layers) {
     const uint32_t slices = slices_of(layer);
-    if (slices != 0) layer.of.cache.refresh();
     if (kvfold_status status = reach(&work, options, "before the old keys were saved", error)) return status;
     move(layer, false, 0, slices / 2, &work);
     if (kvfold_status status = reach(&work, options, "while the old keys were saved", error)) return status;

@@ -1,20 +1,17 @@
 // The host side in every state: ranges wrapped and copied, a GPU that fails, memory that runs out, what a commit may
 // use; nothing is ever left behind.
-#include "metal/emulation/fake.h"
-
 #include <cstring>
 
 #include "cases.h"
 #include "check.h"
-#include "common/tensor.h"
+#include "metal/emulation/emulated.h"
+#include "metal/emulation/fake.h"
 
 using cases::Case;
+using emulated::kPlain;
+using emulated::metal;
 
 namespace {
-
-const kvfold_options kPlain{1, nullptr, nullptr, nullptr, 0};
-
-const kvfold_backend *metal() { return kvfold_backend_named("metal-emulated"); }
 
 std::unique_ptr<Case> any_case(uint32_t seed) {
   auto one = cases::random_case(seed);

@@ -11,19 +11,18 @@
 #include "cases.h"
 #include "check.h"
 #include "common/tensor.h"
+#include "metal/emulation/emulated.h"
 #include "reference/convert.h"
 #include "reference/rows.h"
 
 using cases::Case;
 using cases::Random;
+using emulated::kPlain;
+using emulated::metal;
+using emulated::reference;
 using kvfold::Tensor;
 
 namespace {
-
-const kvfold_options kPlain{1, nullptr, nullptr, nullptr, 0};
-
-const kvfold_backend *metal() { return kvfold_backend_named("metal-emulated"); }
-const kvfold_backend *reference() { return kvfold_backend_named("reference"); }
 
 /// What one backend says of the attention that some queries pay.
 struct Attended {
@@ -104,8 +103,7 @@ void attend(uint32_t seed) {
   compare(got.outputs, want.outputs, 0, (bound.outputs + 2 * basis * bounds::kRoundoff) * largest, "outputs");
 }
 
-/// Angles are exact at any distance: what is left is a roundoff or two of the key. The reference's angles are doubles,
-/// so they carry 2^-53 of themselves.
+/// What a turn costs at any distance: a few roundoffs of the key, and 2^-53 of the angle on either side.
 void distances(uint32_t seed) {
   auto one = cases::random_case(seed);
   Random random(seed ^ 0xd15u);
@@ -130,7 +128,7 @@ void distances(uint32_t seed) {
       for (size_t j = 0; j < dim; j++) length += std::pow(want[i / dim * dim + j], 2);
       const double angle = one->positions[i / dim % cells];
       const double basis = layer.hadamard_key > 1 ? std::log2(layer.hadamard_key) + 1 : 0;
-      const double bound = std::sqrt(length) * ((6 + basis) * bounds::kRoundoff + angle * std::ldexp(1, -53));
+      const double bound = std::sqrt(length) * ((6 + basis) * bounds::kRoundoff + 2 * angle * std::ldexp(1, -53));
       if (!CHECK_MESSAGE(std::fabs(got[i] - want[i]) <= bound, one->name.c_str())) return;
     }
   }
