@@ -52,6 +52,14 @@ export interface RawPrepare extends RawJob {
   readonly outputs: readonly (Float32Array | null)[] | null;
 }
 
+export interface RawShift extends RawJob {
+  readonly slots: Uint32Array;
+  readonly deltas: Int32Array;
+  /** [kvHeads, cells] by layer, or null: as `deltas`. */
+  readonly layerDeltas: readonly (Int32Array | null)[];
+  readonly failAt: number | null;
+}
+
 /** A query sample without its name. */
 export interface RawSample {
   readonly positions: Int32Array;
@@ -123,6 +131,8 @@ export interface NativeAddon {
   createFlag(): FlagExternal;
   raiseFlag(flag: FlagExternal): void;
   prepare(request: RawPrepare): Promise<RawPrepared>;
+  /** A rope shift, with the same steps as a fold. */
+  prepareShift(request: RawShift): Promise<RawPrepared>;
   /** @returns fault points passed */
   commit(fold: FoldExternal, threads: number, failAt: number | null): Promise<number>;
   rollback(fold: FoldExternal, threads: number): Promise<number>;

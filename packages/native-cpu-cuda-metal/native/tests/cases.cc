@@ -16,26 +16,26 @@ constexpr uint8_t kGuard = 0xc3;
 constexpr int32_t kTypes[] = {KVFOLD_F32,  KVFOLD_F16,  KVFOLD_BF16, KVFOLD_Q8_0,
                               KVFOLD_Q4_0, KVFOLD_Q4_1, KVFOLD_Q5_0, KVFOLD_Q5_1};
 
+/// Mostly small, some up to 512; multiples of 8 where the type has no blocks.
+uint32_t random_dim(int32_t type, Random *random) {
+  const uint32_t most = random->below(16) == 0 ? 512 : 96;
+  const uint32_t unit = kvfold::is_block_type(type) || random->coin() ? 32 : 8;
+  return unit * (1 + random->below(most / unit));
+}
+
+/// A Hadamard block, or none.
 uint32_t power_of_two_in(uint32_t dim, Random *random) {
-  return random->coin() ? 0 : (dim % 64 == 0 ? 64 : dim % 32 == 0 ? 32 : 8);
+  if (random->coin()) return 0;
+  return dim % 64 == 0 ? 64 : dim % 32 == 0 ? 32 : 8;
 }
 
-/// Any head size that there is: multiples of 8 up to 512, of 32 for block types.
-uint32_t any_dim(int32_t type, Random *random) {
-  return kvfold::is_block_type(type) ? 32 * (1 + random->below(16)) : 8 * (1 + random->below(64));
-}
-
-kvfold_memory_layer random_layer(bool any_size, Random *random) {
+kvfold_memory_layer random_layer(Random *random) {
   kvfold_memory_layer layer{};
   layer.kv_heads = 1 + random->below(3);
-  layer.key_dim = 32 * (1 + random->below(3));
-  layer.value_dim = 32 * (1 + random->below(3));
   layer.key_type = kTypes[random->below(8)];
   layer.value_type = kTypes[random->below(8)];
-  if (any_size) {
-    layer.key_dim = any_dim(layer.key_type, random);
-    layer.value_dim = any_dim(layer.value_type, random);
-  }
+  layer.key_dim = random_dim(layer.key_type, random);
+  layer.value_dim = random_dim(layer.value_type, random);
   const bool blocks = kvfold::is_block_type(layer.value_type);
   layer.value_transposed = !blocks && random->coin() ? 1 : 0;
   layer.rope_pairing = random->below(3);
@@ -65,9 +65,9 @@ std::vector<uint32_t> shuffled(uint32_t count, Random *random) {
   return order;
 }
 
-void make_memory(Case *made, uint32_t cells, bool any_size, Random *random) {
+void make_memory(Case *made, uint32_t cells, Random *random) {
   const uint32_t layer_count = 1 + random->below(3), capacity = cells + random->below(cells + 1);
-  for (uint32_t l = 0; l < layer_count; l++) made->layers.push_back(random_layer(any_size, random));
+  for (uint32_t l = 0; l < layer_count; l++) made->layers.push_back(random_layer(random));
   made->frequencies.resize(layer_count);
   made->buffers.resize(size_t{2} * layer_count);
   made->memory = {KVFOLD_MEMORY_ABI, sizeof(kvfold_memory), sizeof(kvfold_memory_layer), layer_count, capacity, 1,
@@ -220,7 +220,7 @@ std::unique_ptr<Case> random_case(uint32_t seed) {
   Random random(seed);
   auto made = std::make_unique<Case>();
   const uint32_t cells = seed % 8 == 0 ? 100 + random.below(200) : 1 + random.below(80);  // some of several blocks
-  make_memory(made.get(), cells, seed % 8 == 7, &random);
+  make_memory(made.get(), cells, &random);
   make_positions(made.get(), cells, &random);
   make_plan(made.get(), cells, &random);
   made->bind();

@@ -1,19 +1,15 @@
 // Operations whose bounds are tighter than those of a whole fold: attend by the table of the attention library, turns
-// over any distance, the rope shift.
-#include <algorithm>
+// over any distance, what is refused.
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 
 #include "attention/tests/bounds.h"
-#include "bounds.h"
 #include "cases.h"
 #include "check.h"
 #include "common/tensor.h"
 #include "metal/emulation/emulated.h"
-#include "reference/convert.h"
-#include "reference/rows.h"
 
 using cases::Case;
 using cases::Random;
@@ -134,72 +130,6 @@ void distances(uint32_t seed) {
   }
 }
 
-kvfold_status shift(const kvfold_backend *backend, const kvfold_rope &rope, kvfold_faults *faults, bool roll_back) {
-  kvfold_error error{};
-  kvfold_fold *prepared = nullptr;
-  if (!CHECK_MESSAGE(backend->rope_prepare(&rope, &kPlain, &prepared, &error) == KVFOLD_OK, error.message))
-    return KVFOLD_STATUS_NATIVE;
-  const kvfold_options options{1, nullptr, nullptr, faults, 0};
-  const kvfold_status status = backend->fold_commit(prepared, &options, &error);
-  if (roll_back) CHECK(backend->fold_rollback(prepared, &kPlain, &error) == KVFOLD_OK);
-  backend->fold_free(prepared);
-  return status;
-}
-
-void same_within(const Case &got, const Case &want) {
-  for (uint32_t l = 0; l < got.memory.layer_count; l++) {
-    const Tensor a = kvfold::tensor_of(got.memory, l, KVFOLD_KEYS), b = kvfold::tensor_of(want.memory, l, KVFOLD_KEYS);
-    const double slack = bounds::arithmetic(1, 4, true, a.hadamard);
-    for (uint32_t slot : got.slots) {
-      for (size_t head = 0; head < a.heads; head++) {
-        const std::vector<double> x = kvfold::reference::decode(a, a.slice(slot, head));
-        const std::vector<double> y = kvfold::reference::decode(b, b.slice(slot, head));
-        for (size_t j = 0; j < x.size(); j++) {
-          double largest = 0;
-          for (size_t k = j / 32 * 32; k < std::min(x.size(), j / 32 * 32 + 32); k++)
-            largest = std::fmax(largest, std::fabs(y[k]));
-          const double bound = 2 * (bounds::store(a.type, y[j], largest) + slack);
-          if (!CHECK_MESSAGE(std::fabs(x[j] - y[j]) <= bound, got.name.c_str())) return;
-        }
-      }
-    }
-  }
-}
-
-/// The rope shift against the reference, and its faults: every stop rolls back to the old bytes.
-void rope(uint32_t seed) {
-  auto got = cases::random_case(seed), want = cases::random_case(seed);
-  const auto before = cases::random_case(seed);
-  Random random(seed ^ 0x909eu);
-  std::vector<int32_t> deltas;
-  for (size_t c = 0; c < got->slots.size(); c++)
-    deltas.push_back(random.below(3) == 0 ? 0 : static_cast<int32_t>(random.below(4000)) - 2000);
-  std::vector<std::vector<int32_t>> own(got->memory.layer_count);
-  std::vector<kvfold_i32_span> spans;
-  for (uint32_t l = 0; l < got->memory.layer_count; l++) {
-    for (size_t i = 0; i < got->layers[l].kv_heads * got->slots.size() && seed % 2 == 1 && l % 2 == 0; i++)
-      own[l].push_back(static_cast<int32_t>(random.below(50)) - 10);
-    spans.push_back({own[l].data(), own[l].size()});
-  }
-  kvfold_rope request{&got->memory, got->target.slots, {deltas.data(), deltas.size()}, spans.data()};
-  kvfold_error error{};
-  CHECK_MESSAGE(kvfold_check_rope(&request, &error) == KVFOLD_OK, error.message);
-  for (int64_t point = 0;; point++) {
-    kvfold_faults faults{point, 0};
-    const kvfold_status status = shift(metal(), request, &faults, true);
-    CHECK_MESSAGE(got->same_bytes(before->buffers), got->name.c_str());
-    if (status == KVFOLD_OK) break;
-    if (!CHECK(status == KVFOLD_STATUS_FAULT)) return;
-  }
-  CHECK(shift(metal(), request, nullptr, false) == KVFOLD_OK);
-  request.memory = &want->memory;
-  CHECK(shift(reference(), request, nullptr, false) == KVFOLD_OK);
-  CHECK(got->guards_hold());
-  same_within(*got, *want);
-  for (uint32_t l = 0; l < got->memory.layer_count; l++)
-    CHECK(got->buffers[2 * l + 1].bytes == before->buffers[2 * l + 1].bytes);  // values stay
-}
-
 /// What is not finite, or could overflow, is refused with a sentence.
 void refusals() {
   const auto one = cases::random_case(41);
@@ -233,7 +163,6 @@ int main(int count, char **arguments) {
   for (uint32_t seed = 9000; seed < 9000 + runs; seed++) {
     attend(seed);
     distances(seed);
-    rope(seed);
   }
   refusals();
   return check::verdict("operations");

@@ -63,6 +63,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("createFlag", Napi::Function::New(env, create_flag));
   exports.Set("raiseFlag", Napi::Function::New(env, raise_flag));
   exports.Set("prepare", Napi::Function::New(env, prepare));
+  exports.Set("prepareShift", Napi::Function::New(env, prepare_shift));
   exports.Set("commit", Napi::Function::New(env, commit));
   exports.Set("rollback", Napi::Function::New(env, rollback));
   exports.Set("dispose", Napi::Function::New(env, dispose));

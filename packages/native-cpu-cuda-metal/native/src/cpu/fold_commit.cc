@@ -10,6 +10,7 @@
 
 #include "cpu/lane_maker.h"
 #include "cpu/pool.h"
+#include "cpu/read_ahead.h"
 #include "cpu/row_maker.h"
 
 namespace kvfold {
@@ -85,7 +86,6 @@ struct Step {
     return {fold, fold.tensor(index), fold.tensors[index].undo, {fold.streaming}};
   }
   LaneCopy lanes_of(uint32_t index) const { return {fold, fold.tensor(index), fold.tensors[index].undo}; }
-  size_t batch(const Tensor &tensor) const { return batch_rows(tensor.row_bytes, FoldSpace::kStageBytes); }
 
   template <typename Work>
   void each_task(size_t begin, size_t end, const Work &work) const {
@@ -102,11 +102,7 @@ struct Step {
       for (size_t j = task.from; j < task.to; j++) lanes_of(task.tensor).save(task.head * tensor.dim + j);
       return;
     }
-    const RowCopy rows = rows_of(task.tensor);
-    in_four_streams(task.from, task.to, batch(tensor), [&](size_t from, size_t to) {
-      rows.save(from, to);
-      return true;
-    });
+    rows_of(task.tensor).save(task.from, task.to);
   }
 
   void restore(const FoldTask &task, const Tensor &tensor) const {
@@ -125,30 +121,46 @@ struct Step {
     }
   }
 
+  /// New rows [from, to), through a stage that stays in the nearest cache: so whole lines are written.
+  void write_batch(const RowMaker &maker, const RowCopy &rows, uint32_t index, size_t from, size_t to,
+                   ReadAhead *ahead, FoldSpace *space) const {
+    const size_t bytes = rows.tensor.row_bytes;
+    size_t begin = from;  // of rows that have been made and not been written
+    for (size_t row = from; row < to; row++) {
+      uint8_t *out = space->stage.data() + (row - from) * bytes;
+      if (fold.staged) {
+        staged_row(maker, index, row, out);
+        continue;
+      }
+      ahead->step();
+      if (!maker.keeps(row)) {
+        maker.make_row(row, space, out);
+        continue;
+      }
+      rows.write(begin, row, space->stage.data() + (begin - from) * bytes);
+      begin = row + 1;
+    }
+    rows.write(begin, to, space->stage.data() + (begin - from) * bytes);
+  }
+
   void write_rows(const FoldTask &task, FoldSpace *space) const {
     const RowMaker maker(fold, task.tensor, RowMaker::From::log);
     const RowCopy rows = rows_of(task.tensor);
-    const size_t bytes = rows.tensor.row_bytes, middle = task.from + (task.to - task.from) / 2;
+    ReadAhead ahead(maker);
+    const size_t batch = batch_rows(rows.tensor.row_bytes, FoldSpace::kStageBytes);
+    const size_t block = (ahead.block_rows() + batch - 1) / batch * batch;
+    const size_t middle = task.from + (task.to - task.from) / 2;
     bool passed = false;
-    const bool whole = in_four_streams(task.from, task.to, batch(rows.tensor), [&](size_t from, size_t to) {
-      if (!passed && from >= middle && !gate.pass()) return false;
-      passed = passed || from >= middle;
-      size_t begin = from;  // of rows that have been made and not been written
-      for (size_t row = from; row < to; row++) {
-        uint8_t *out = space->stage.data() + (row - from) * bytes;
-        if (fold.staged) {
-          staged_row(maker, task.tensor, row, out);
-        } else if (maker.keeps(row)) {
-          rows.write(begin, row, space->stage.data() + (begin - from) * bytes);
-          begin = row + 1;
-        } else {
-          maker.make_row(row, space, out);
-        }
+    for (size_t from = task.from; from < task.to; from += batch) {
+      if (!passed && from >= middle) {
+        if (!gate.pass()) return;
+        passed = true;
       }
-      rows.write(begin, to, space->stage.data() + (begin - from) * bytes);
-      return true;
-    });
-    if (whole && !passed) gate.pass();
+      if ((from - task.from) % block == 0)
+        ahead.begin(std::min(from + block, task.to), std::min(from + 2 * block, task.to));
+      write_batch(maker, rows, task.tensor, from, std::min(from + batch, task.to), &ahead, space);
+    }
+    if (!passed) gate.pass();
   }
 
   void staged_lane(uint32_t index, size_t head, size_t j, uint8_t *out) const {

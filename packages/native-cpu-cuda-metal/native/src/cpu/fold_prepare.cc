@@ -15,6 +15,8 @@ namespace {
 
 /// Cells that fit a cache should stay there for the next token.
 constexpr size_t kStreamedBytes = 8 << 20;
+/// Written by a task.
+constexpr size_t kLeastOfTask = 64 << 10, kMostOfTask = 1 << 20;
 
 kvfold_status stage_tensor(Fold *fold, uint32_t index, const kvfold_options *options, kvfold_error *error) {
   TensorWork &work = fold->tensors[index];
@@ -67,9 +69,11 @@ kvfold_status reserve_undo(Fold *fold, kvfold_error *error) {
     if (!multiply(fold->plan->rows, fold->tensor(i).row_bytes, &bytes) || bytes > PTRDIFF_MAX - 64 - whole)
       return fail(error, KVFOLD_STATUS_PLAN_LIMIT, "the rows do not fit the address space");
     whole += (bytes + 63) / 64 * 64;
-    fold->tasks.add(fold->tensor(i), fold->plan->rows);
   }
   fold->streaming = whole >= kStreamedBytes;
+  // sixteen tasks a thread, so that none waits long for another; not so small that reading ahead has no time
+  const size_t task = std::min(kMostOfTask, std::max(kLeastOfTask, whole / (16 * size_t{fold->space_count})));
+  for (uint32_t i = 0; i < begins.size(); i++) fold->tasks.add(fold->tensor(i), fold->plan->rows, task);
   if (!fold->undo.allocate(whole)) return fail_memory(error, "the undo log");
   for (size_t i = 0; i < begins.size(); i++) fold->tensors[i].undo = fold->undo.data() + begins[i];
   fold->held_bytes += whole;

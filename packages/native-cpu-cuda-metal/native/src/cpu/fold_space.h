@@ -9,7 +9,7 @@ namespace kvfold {
 namespace cpu {
 
 struct FoldSpace {
-  static constexpr size_t kStageBytes = 4096;
+  static constexpr size_t kStageBytes = 8192;
 
   Scratch<float> floats;
   float *member = nullptr, *sum = nullptr;  // [dim] each

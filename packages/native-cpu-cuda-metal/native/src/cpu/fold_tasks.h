@@ -1,4 +1,4 @@
-// How the work on all tensors of a fold is cut into tasks for the pool, and in which order a task goes over its rows.
+// How the work on all tensors of a fold is cut into tasks for the pool.
 #ifndef KVFOLD_CPU_FOLD_TASKS_H
 #define KVFOLD_CPU_FOLD_TASKS_H
 
@@ -21,13 +21,14 @@ struct FoldTask {
 
 class FoldTasks {
  public:
-  static constexpr size_t kTaskBytes = 128 << 10;  // written
   static constexpr size_t kChannels = 16;
 
-  void add(const Tensor &tensor, size_t rows) {
+  /// A task writes about `bytes`.
+  void add(const Tensor &tensor, size_t rows, size_t bytes) {
     Part part{tensor.transposed, 0, 0, begins_.empty() ? 0 : begins_.back()};
     part.of_head = tensor.transposed ? tensor.dim : rows;
-    part.step = tensor.transposed ? kChannels : std::max<size_t>(1, kTaskBytes / tensor.row_bytes);
+    const size_t tasks = std::max<size_t>(1, rows * tensor.row_bytes / bytes);
+    part.step = tensor.transposed ? kChannels : (rows + tasks - 1) / tasks;
     const size_t count = (part.of_head + part.step - 1) / part.step * (tensor.transposed ? tensor.heads : 1);
     parts_.push_back(part);
     begins_.push_back(part.begin + count);
@@ -53,19 +54,6 @@ class FoldTasks {
   std::vector<Part> parts_;
   std::vector<size_t> begins_;  // of the tensor after
 };
-
-/// A processor reads several places of memory at once faster than one after another (here a fifth): so four quarters
-/// of the rows go forward together, in batches. Calls work(from, to) until it says false.
-template <typename Work>
-bool in_four_streams(size_t from, size_t to, size_t batch, const Work &work) {
-  const size_t quarter = ((to - from + 3) / 4 + batch - 1) / batch * batch;
-  for (size_t step = 0; step < quarter; step += batch) {
-    for (size_t begin = from + step, stream = 0; stream < 4 && begin < to; stream++, begin += quarter) {
-      if (!work(begin, std::min(begin + batch, to))) return false;
-    }
-  }
-  return true;
-}
 
 /// Rows of a batch: at most `bytes`, and whole cache lines where that can be.
 inline size_t batch_rows(size_t row_bytes, size_t bytes) {

@@ -43,6 +43,23 @@ bool RowMaker::keeps(size_t row) const {
   return fold_.target->slots.data[cell] == fold_.destination(row) && recipe_.turn(row, 0, cell) == 0;
 }
 
+const uint8_t *RowMaker::source(size_t row, size_t index, size_t *bytes) const {
+  const kvfold_plan &plan = *fold_.plan;
+  if (plan.layout == KVFOLD_COMPOSITE) {
+    *bytes = tensor_.slice_bytes;
+    return index < tensor_.heads ? slice(composite_cell(row, index), index) : nullptr;
+  }
+  *bytes = tensor_.row_bytes;
+  const size_t m = plan.offsets.data[row] + index;
+  return m < plan.offsets.data[row + 1] ? slice(plan.members.data[m], 0) : nullptr;
+}
+
+size_t RowMaker::source_bytes() const {
+  const kvfold_plan &plan = *fold_.plan;
+  if (plan.layout == KVFOLD_COMPOSITE) return tensor_.row_bytes;
+  return static_cast<size_t>(plan.members.length) * tensor_.row_bytes / plan.rows;
+}
+
 void RowMaker::make_row(size_t row, FoldSpace *space, uint8_t *out) const {
   if (uniform_) return make(row, 0, tensor_.heads, space, out);
   for (size_t head = 0; head < tensor_.heads; head++) make(row, head, 1, space, out + head * tensor_.slice_bytes);

@@ -27,6 +27,10 @@ class RowMaker {
   bool keeps(size_t row) const;
   /// Bytes of a head of a cell.
   const uint8_t *slice(size_t cell, size_t head) const;
+  /// The index-th piece of memory that a row is made of, or NULL past the last.
+  const uint8_t *source(size_t row, size_t index, size_t *bytes) const;
+  /// Bytes that a row is made of, on average.
+  size_t source_bytes() const;
   const Tensor &tensor() const { return tensor_; }
   int64_t copied_cell(size_t row, size_t head) const { return recipe_.copied_cell(row, head); }
 

@@ -40,10 +40,13 @@ struct Vec {
   static Reg load_i8(const uint8_t *from) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(quarter(from))));
   }
-  static void store_i8(uint8_t *to, Reg x) {
-    const __m256i wide = _mm256_cvttps_epi32(x);
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-    _mm_storel_epi64(reinterpret_cast<__m128i *>(to), _mm_packs_epi16(words, words));
+  static void store_levels(uint8_t *to, const Reg *x) {
+    // packing works in halves of 16 bytes: words 0 4 1 5 2 6 3 7 are brought back in order
+    const __m256i low = _mm256_packs_epi32(_mm256_cvttps_epi32(x[0]), _mm256_cvttps_epi32(x[1]));
+    const __m256i high = _mm256_packs_epi32(_mm256_cvttps_epi32(x[2]), _mm256_cvttps_epi32(x[3]));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), bytes);
   }
   static float half(const uint8_t *from) {
     uint16_t bits;
@@ -61,12 +64,19 @@ struct Vec {
   static Reg abs(Reg a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
   static Reg greater(Reg a, Reg b) { return _mm256_max_ps(a, b); }
   static Reg less(Reg a, Reg b) { return _mm256_min_ps(a, b); }
-  static Reg round(Reg a) {
-    const Reg sign = _mm256_set1_ps(-0.0f);
-    const Reg whole = _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    const Reg far = _mm256_cmp_ps(abs(_mm256_sub_ps(a, whole)), _mm256_set1_ps(0.5f), _CMP_GE_OQ);
-    const Reg one = _mm256_or_ps(_mm256_and_ps(a, sign), _mm256_set1_ps(1.0f));
-    return _mm256_add_ps(whole, _mm256_and_ps(far, one));
+  static Reg half_away(Reg a) {
+    const Reg sign = _mm256_and_ps(a, _mm256_set1_ps(-0.0f));
+    return _mm256_add_ps(a, _mm256_or_ps(sign, _mm256_set1_ps(0x1.fffffep-2f)));
+  }
+  static float largest_lane(Reg a) {
+    __m128 half = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    half = _mm_max_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+  }
+  static float least_lane(Reg a) {
+    __m128 half = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    half = _mm_min_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_min_ss(half, _mm_movehdup_ps(half)));
   }
 
   static void stream(uint8_t *to, const uint8_t *from, size_t bytes) {

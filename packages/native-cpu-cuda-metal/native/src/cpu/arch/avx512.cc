@@ -39,8 +39,11 @@ struct Vec {
   static Reg load_i8(const uint8_t *from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(eighth(from))));
   }
-  static void store_i8(uint8_t *to, Reg x) {
-    _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(x)));
+  static void store_levels(uint8_t *to, const Reg *x) {
+    for (size_t i = 0; i < 2; i++) {
+      const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(x[i]));
+      _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * i), bytes);
+    }
   }
   static float half(const uint8_t *from) {
     uint16_t bits;
@@ -58,13 +61,12 @@ struct Vec {
   static Reg abs(Reg a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
   static Reg greater(Reg a, Reg b) { return _mm512_max_ps(a, b); }
   static Reg less(Reg a, Reg b) { return _mm512_min_ps(a, b); }
-  static Reg round(Reg a) {
-    const Reg sign = _mm512_set1_ps(-0.0f);
-    const Reg whole = _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    const __mmask16 far = _mm512_cmp_ps_mask(abs(_mm512_sub_ps(a, whole)), _mm512_set1_ps(0.5f), _CMP_GE_OQ);
-    const Reg one = _mm512_or_ps(_mm512_and_ps(a, sign), _mm512_set1_ps(1.0f));
-    return _mm512_mask_add_ps(whole, far, whole, one);
+  static Reg half_away(Reg a) {
+    const Reg sign = _mm512_and_ps(a, _mm512_set1_ps(-0.0f));
+    return _mm512_add_ps(a, _mm512_or_ps(sign, _mm512_set1_ps(0x1.fffffep-2f)));
   }
+  static float largest_lane(Reg a) { return _mm512_reduce_max_ps(a); }
+  static float least_lane(Reg a) { return _mm512_reduce_min_ps(a); }
 
   static void stream(uint8_t *to, const uint8_t *from, size_t bytes) {
     const size_t head = (64 - reinterpret_cast<uintptr_t>(to) % 64) % 64;

@@ -37,10 +37,14 @@ struct Vec {
     const int16x8_t words = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
     return vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
   }
-  static void store_i8(uint8_t *to, Reg x) {
-    const int16x4_t words = vmovn_s32(vcvtq_s32_f32(x));
-    const uint32_t four = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(words, words))), 0);
-    memcpy(to, &four, sizeof four);
+  static int16x8_t words(Reg low, Reg high) {
+    return vcombine_s16(vmovn_s32(vcvtq_s32_f32(low)), vmovn_s32(vcvtq_s32_f32(high)));
+  }
+  static void store_levels(uint8_t *to, const Reg *x) {
+    for (size_t i = 0; i < 8; i += 4) {
+      const int8x16_t bytes = vcombine_s8(vmovn_s16(words(x[i], x[i + 1])), vmovn_s16(words(x[i + 2], x[i + 3])));
+      vst1q_u8(to + 4 * i, vreinterpretq_u8_s8(bytes));
+    }
   }
   static float half(const uint8_t *from) {
     uint16_t bits;
@@ -59,7 +63,13 @@ struct Vec {
   // not vmaxq_f32: that gives NaN where one of them is NaN
   static Reg greater(Reg a, Reg b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
   static Reg less(Reg a, Reg b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
-  static Reg round(Reg a) { return vrndaq_f32(a); }
+  static Reg half_away(Reg a) {
+    const uint32x4_t sign = vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x80000000u));
+    const uint32x4_t half = vreinterpretq_u32_f32(vdupq_n_f32(0x1.fffffep-2f));
+    return vaddq_f32(a, vreinterpretq_f32_u32(vorrq_u32(sign, half)));
+  }
+  static float largest_lane(Reg a) { return vmaxvq_f32(a); }
+  static float least_lane(Reg a) { return vminvq_f32(a); }
 
   static void stream(uint8_t *to, const uint8_t *from, size_t bytes) { memcpy(to, from, bytes); }
   static void fence() {}

@@ -58,9 +58,9 @@ struct Vec {
   static Reg load_i8(const uint8_t *from) {
     return each([=](size_t i) { return static_cast<float>(static_cast<int8_t>(from[i])); });
   }
-  /// Floats in [-127, 127], truncated to signed bytes.
-  static void store_i8(uint8_t *to, Reg reg) {
-    for (size_t i = 0; i < kWidth; i++) to[i] = static_cast<uint8_t>(static_cast<int8_t>(reg.x[i]));
+  /// 32 floats between -128 and 128, truncated to signed bytes.
+  static void store_levels(uint8_t *to, const Reg *x) {
+    for (size_t i = 0; i < 32; i++) to[i] = static_cast<uint8_t>(static_cast<int8_t>(x[i / kWidth].x[i % kWidth]));
   }
   /// One f16.
   static float half(const uint8_t *from) { return f16_to_f32(bits16(from)); }
@@ -88,12 +88,21 @@ struct Vec {
   static Reg less(Reg a, Reg b) {
     return each([=](size_t i) { return a.x[i] < b.x[i] ? a.x[i] : b.x[i]; });
   }
-  /// To the nearest integer, halves away from zero; of numbers in [-127, 127].
-  static Reg round(Reg a) {
-    return each([=](size_t i) {
-      const float whole = static_cast<float>(static_cast<int>(a.x[i])), rest = a.x[i] - whole;
-      return rest >= 0.5f ? whole + 1.0f : rest <= -0.5f ? whole - 1.0f : whole;
-    });
+  /// For a truncation that follows: adds the float below 1/2, so that halves go away from zero and nothing less does;
+  /// of numbers in [-127, 127].
+  static Reg half_away(Reg a) {
+    return each([=](size_t i) { return a.x[i] + copysignf(0x1.fffffep-2f, a.x[i]); });
+  }
+  /// Of lanes that are no NaN.
+  static float largest_lane(Reg a) {
+    float best = a.x[0];
+    for (size_t i = 1; i < kWidth; i++) best = a.x[i] > best ? a.x[i] : best;
+    return best;
+  }
+  static float least_lane(Reg a) {
+    float best = a.x[0];
+    for (size_t i = 1; i < kWidth; i++) best = a.x[i] < best ? a.x[i] : best;
+    return best;
   }
 
   static void stream(uint8_t *to, const uint8_t *from, size_t bytes) { memcpy(to, from, bytes); }

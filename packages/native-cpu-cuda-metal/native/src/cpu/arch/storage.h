@@ -122,18 +122,12 @@ struct Chunk {
   static float largest(const Reg *regs, float from) {
     Reg best = V::set1(from);
     for (size_t r = 0; r < kRegs; r++) best = V::greater(regs[r], best);
-    float lanes[kWidth];
-    V::store(lanes, best);
-    for (size_t i = 0; i < kWidth; i++) from = lanes[i] > from ? lanes[i] : from;
-    return from;
+    return V::largest_lane(best);
   }
   static float least(const Reg *regs, float from) {
     Reg best = V::set1(from);
     for (size_t r = 0; r < kRegs; r++) best = V::less(regs[r], best);
-    float lanes[kWidth];
-    V::store(lanes, best);
-    for (size_t i = 0; i < kWidth; i++) from = lanes[i] < from ? lanes[i] : from;
-    return from;
+    return V::least_lane(best);
   }
   float largest_magnitude() const {
     Reg magnitude[kRegs];
@@ -170,12 +164,12 @@ struct Q8 {
   }
   static void encode(const Chunk<V> &chunk, uint8_t *to) {
     const float d = chunk.largest_magnitude() / 127.0f;
-    const Reg inverse = V::set1(d != 0.0f ? 1.0f / d : 0.0f), low = V::set1(-127.0f), high = V::set1(127.0f);
+    // a scale below the normal numbers is stored as 0; so no level is above 127, and NaN gives -127
+    const Reg inverse = V::set1(d >= 0x1p-126f ? 1.0f / d : 0.0f), low = V::set1(-127.0f);
     V::store_half(to, d);
-    for (size_t r = 0; r < kRegs; r++) {
-      const Reg level = V::less(V::greater(V::mul(chunk.x[r], inverse), low), high);
-      V::store_i8(to + 2 + r * kWidth, V::round(level));
-    }
+    Reg level[kRegs];
+    for (size_t r = 0; r < kRegs; r++) level[r] = V::half_away(V::greater(V::mul(chunk.x[r], inverse), low));
+    V::store_levels(to + 2, level);
   }
 };
 
@@ -217,10 +211,12 @@ struct Small {
     V::store_half(to, d);
     if (minimum) V::store_half(to + 2, low);
     uint8_t level[kChunk];
+    Reg clamped[kRegs];
     for (size_t r = 0; r < kRegs; r++) {
       const Reg steps = V::add(V::mul(minimum ? V::sub(chunk.x[r], base) : chunk.x[r], inverse), shift);
-      V::store_i8(level + r * kWidth, V::less(V::greater(steps, V::zero()), V::set1(kTop)));
+      clamped[r] = V::less(V::greater(steps, V::zero()), V::set1(kTop));
     }
+    V::store_levels(level, clamped);
     pack_nibbles(level, to + kNibbles);
     if (bits == 5) pack_fifth_bits(level, to + kFifth);
   }
@@ -235,13 +231,23 @@ struct Blocks {
   static void encode(const float *from, uint8_t *to, size_t count) {
     for (size_t i = 0; i < count; i += kChunk, to += B::kBytes) B::encode(Chunk<V>::load(from + i), to);
   }
+  static Chunk<V> sum_block(const uint8_t *const *from, const float *weights, size_t members, size_t at) {
+    Chunk<V> total;
+    for (auto &lane : total.x) lane = V::zero();
+    for (size_t m = 0; m < members; m++) B::add(from[m] + at, weights[m], &total);
+    return total;
+  }
+  /// Four blocks are summed before they are encoded: an encoding mostly waits for its divisions, those of four blocks
+  /// wait together.
   static void sum(const uint8_t *const *from, const float *weights, size_t members, uint8_t *to, size_t count) {
-    for (size_t at = 0; at < count / kChunk * B::kBytes; at += B::kBytes) {
-      Chunk<V> total;
-      for (auto &lane : total.x) lane = V::zero();
-      for (size_t m = 0; m < members; m++) B::add(from[m] + at, weights[m], &total);
-      B::encode(total, to + at);
+    const size_t end = count / kChunk * B::kBytes;
+    size_t at = 0;
+    for (; at + 4 * B::kBytes <= end; at += 4 * B::kBytes) {
+      Chunk<V> total[4];
+      for (size_t i = 0; i < 4; i++) total[i] = sum_block(from, weights, members, at + i * B::kBytes);
+      for (size_t i = 0; i < 4; i++) B::encode(total[i], to + at + i * B::kBytes);
     }
+    for (; at < end; at += B::kBytes) B::encode(sum_block(from, weights, members, at), to + at);
   }
 };
 
