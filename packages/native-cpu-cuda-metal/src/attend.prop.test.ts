@@ -12,6 +12,7 @@ import {
 } from "@kvfold/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { HOST_BACKENDS } from "../test/host-backends.js";
 import { memoryFromTarget } from "./memory.js";
 import { nativeOps } from "./ops.js";
 
@@ -55,7 +56,7 @@ const longest = (rows: Float32Array, width: number): number => {
   return most;
 };
 
-describe.each(["cpu", "reference"] as const)("%s", (backend) => {
+describe.each(HOST_BACKENDS)("%s", (backend) => {
   const ops = nativeOps({ backend, threads: 2 });
 
   it("turns queries as core does", async () => {

@@ -21,8 +21,11 @@ import { callNative } from "./native-error.js";
 import { DEFAULT_MEMORY_LIMIT, sampleOfPlan } from "./sample.js";
 import { checkThreads } from "./threads.js";
 
-/** `cpu`: fast, threaded. `reference`: double, serial, obvious; what the others are compared with. */
-export type NativeBackend = "cpu" | "reference";
+/**
+ * `cpu`: fast, threaded. `reference`: double, serial, obvious; what the others are compared with. `metal`: the GPU of an
+ * Apple machine, on caches in memory that it shares with the processor; in builds for macOS only.
+ */
+export type NativeBackend = "cpu" | "reference" | "metal";
 
 /**
  * A walk over all places where a fold can stop, for tests. Fault points are counted from 0; the one named stops the

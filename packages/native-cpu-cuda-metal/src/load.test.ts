@@ -20,7 +20,11 @@ async function freshLoad(path: string): Promise<typeof import("./load.js")> {
 describe("load", () => {
   it("tells file, instruction set and backends", async () => {
     const info = (await freshLoad("")).backendInfo();
-    expect(info).toMatchObject({ loaded: true, backends: ["cpu", "reference"], threads: defaultThreads() });
+    expect(info).toMatchObject({
+      loaded: true,
+      backends: expect.arrayContaining(["cpu", "reference"]),
+      threads: defaultThreads(),
+    });
     expect(info.loaded && info.path).toMatch(/kvfold_native\.node$/);
     expect(info.loaded && info.isa).toMatch(/^(scalar|f16c)$/);
   });

@@ -18,6 +18,7 @@ import {
 } from "@kvfold/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { HOST_BACKENDS } from "../test/host-backends.js";
 import { memoryFromTarget } from "./memory.js";
 import { nativeOps } from "./ops.js";
 
@@ -67,7 +68,7 @@ function expectedRows(
 const largest = (rows: ArrayLike<number>): number =>
   Array.from(rows).reduce((max, x) => Math.max(max, Math.abs(x)), 0);
 
-describe.each(["cpu", "reference"] as const)("%s", (backend) => {
+describe.each(HOST_BACKENDS)("%s", (backend) => {
   const ops = nativeOps({ backend, threads: 2 });
 
   it("hands out stored rows as they are", async () => {

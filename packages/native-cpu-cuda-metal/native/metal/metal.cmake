@@ -1,0 +1,21 @@
+# The Metal backend, for the library kvfold_executors: on Apple machines only. Elsewhere the same files run over a fake
+# device (emulation/CMakeLists.txt).
+set(KVFOLD_METAL "AUTO" CACHE STRING "The Metal backend: AUTO (on Apple machines), ON or OFF")
+set_property(CACHE KVFOLD_METAL PROPERTY STRINGS AUTO ON OFF)
+if(KVFOLD_METAL STREQUAL "ON" AND NOT APPLE)
+  message(FATAL_ERROR "KVFOLD_METAL=ON, but there is no Metal on ${CMAKE_SYSTEM_NAME}")
+endif()
+
+if(APPLE AND NOT KVFOLD_METAL STREQUAL "OFF")
+  enable_language(OBJCXX)
+  set(CMAKE_OBJCXX_STANDARD 17)
+  set(CMAKE_OBJCXX_STANDARD_REQUIRED ON)
+  include(${CMAKE_CURRENT_LIST_DIR}/sources.cmake)
+  include(${CMAKE_CURRENT_LIST_DIR}/kernel_text.cmake)
+  list(TRANSFORM KVFOLD_METAL_SOURCES PREPEND ${CMAKE_CURRENT_LIST_DIR}/)
+  kvfold_metal_kernel_text(${CMAKE_CURRENT_BINARY_DIR}/kernel_text.cc)
+  target_sources(kvfold_executors PRIVATE ${KVFOLD_METAL_SOURCES} ${CMAKE_CURRENT_BINARY_DIR}/kernel_text.cc)
+  target_include_directories(kvfold_executors PRIVATE native)
+  target_compile_definitions(kvfold_executors PRIVATE KVFOLD_METAL=1)
+  target_link_libraries(kvfold_executors PUBLIC "-framework Foundation" "-framework Metal")
+endif()
