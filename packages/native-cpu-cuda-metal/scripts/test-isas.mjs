@@ -13,9 +13,9 @@ const jobs = process.env.KVFOLD_NATIVE_JOBS ?? "2";
 const cases = process.argv[2] ?? "40";
 if (!/^[1-9]\d{0,5}$/.test(cases)) stop(`"${cases}" is no number of cases`);
 
-/** Program, and its argument: a number of random cases, or none. */
+/** Program, and its argument: a number of random cases, or none. Emulators are slow. */
 const PROGRAMS = [
-  ["test_kernels"],
+  ["test_kernels", "300"],
   ["test_convert"],
   ["test_backends", cases],
   ["test_rope", cases],

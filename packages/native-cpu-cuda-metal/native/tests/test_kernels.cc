@@ -1,6 +1,7 @@
 // Kernels: every table that runs here gives the bits of the portable one, for every type, length of tail and number of
 // members; angles against the mathematics library; copies past the caches at every alignment.
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -160,10 +161,10 @@ void streams(const Kernels &fast, cases::Random *random) {
 }
 
 /// Rounded once: half an ulp of f32 at 1, and what the series leave out.
-void angles_are_right(const Kernels &table) {
+void angles_are_right(const Kernels &table, int rounds) {
   cases::Random random(5);
   const double bound = std::ldexp(1, -25) + 1e-12;
-  for (int i = 0; i < 200000; i++) {
+  for (int i = 0; i < 60 * rounds; i++) {
     const double frequency = std::pow(10000.0, -std::fabs(random.number()));
     const double delta = std::floor(std::ldexp(random.number(), static_cast<int>(random.below(32))));
     float c = 0, s = 0;
@@ -205,7 +206,8 @@ void garbage(const Kernels &fast, const Kernels &plain) {
 
 }  // namespace
 
-int main() {
+int main(int count, char **arguments) {
+  const int rounds = count > 1 ? std::atoi(arguments[1]) : 3000;
   const Kernels *plain = cpu::kernels_at(0);
   for (size_t i = 0; cpu::kernels_at(i) != nullptr; i++) plain = cpu::kernels_at(i);
   bool wide = false;
@@ -213,7 +215,7 @@ int main() {
     std::printf("kernels: %s against %s\n", fast->isa, plain->isa);
     wide = wide || std::strcmp(fast->isa, "avx512") == 0;
     cases::Random random(11);
-    for (int round = 0; round < 3000; round++) {
+    for (int round = 0; round < rounds; round++) {
       for (int32_t type : kTypes) {
         storage(*fast, *plain, type, &random);
         sums(*fast, *plain, type, &random);
@@ -224,7 +226,7 @@ int main() {
       streams(*fast, &random);
     }
     garbage(*fast, *plain);
-    angles_are_right(*fast);
+    angles_are_right(*fast, rounds);
   }
   if (!wide) std::printf("skipped: AVX-512 kernels, which this processor or KVFOLD_ISA does not have\n");
   return check::verdict("kernels");

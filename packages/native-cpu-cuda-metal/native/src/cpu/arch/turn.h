@@ -42,12 +42,20 @@ static inline void cos_sin(const double *angles, float *cosines, float *sines) {
     even[i] = (c * y - 0.5) * y + 1.0;
     odd[i] = (s * y) * x + x;
   }
+  // which of the two is the cosine, and the signs, without a branch: in bits
+  uint64_t c[kAngles], s[kAngles];
+  double cosine[kAngles], sine[kAngles];
+  memcpy(c, even, sizeof c);
+  memcpy(s, odd, sizeof s);
   for (size_t i = 0; i < kAngles; i++) {
-    const bool swapped = (quarter[i] & 1) != 0;
-    const double c = swapped ? odd[i] : even[i], s = swapped ? even[i] : odd[i];
-    cosines[i] = static_cast<float>(((quarter[i] + 1) & 2) != 0 ? -c : c);
-    sines[i] = static_cast<float>((quarter[i] & 2) != 0 ? -s : s);
+    const uint64_t swapped = 0 - (quarter[i] & 1), both = (c[i] ^ s[i]) & swapped;
+    c[i] = (c[i] ^ both) ^ (((quarter[i] + 1) & 2) << 62);
+    s[i] = (s[i] ^ both) ^ ((quarter[i] & 2) << 62);
   }
+  memcpy(cosine, c, sizeof c);
+  memcpy(sine, s, sizeof s);
+  for (size_t i = 0; i < kAngles; i++) cosines[i] = static_cast<float>(cosine[i]);
+  for (size_t i = 0; i < kAngles; i++) sines[i] = static_cast<float>(sine[i]);
 }
 
 /// The math of one vector type; V only keeps the instances of different files apart.
