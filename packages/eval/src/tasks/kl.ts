@@ -4,6 +4,7 @@ import type { EvalEngine } from "../engine.js";
 import { compareExpected, type Divergence, type Expected, expected } from "./divergence.js";
 import { type FoldCosts, foldCosts } from "./fold-costs.js";
 import type { KlWindow } from "./kl-windows.js";
+import { rememberingAttention } from "./remember-attention.js";
 
 export interface KlOptions {
   readonly window: KlWindow;
@@ -16,7 +17,10 @@ export interface KlOptions {
   readonly onEvent?: (event: KlEvent) => void;
 }
 
-/** What one fold did to the expectations of the model, over the tokens of one window. */
+/**
+ * What one fold did to the expectations of the model, over the tokens of one window. Times of planning are those of the
+ * first run that asks for attention: later ones find it known.
+ */
 export interface KlScore extends FoldCosts {
   /** KL(full || folded) after each token, in nats. [window] */
   readonly kl: readonly number[];
@@ -64,10 +68,11 @@ export async function runKl<S>(engine: EvalEngine<S>, options: KlOptions): Promi
   await readNext(engine, options, (logits) => full.push(expected(logits)));
   onEvent?.({ type: "full", prefillMs: milliseconds });
   const scores: KlScore[] = [];
+  const cache = rememberingAttention(sequence);
   for (const [index, run] of runs.entries()) {
     throwIfAborted(signal, "kl");
     await sequence.restore(snapshot);
-    const report = await fold(sequence, {
+    const report = await fold(cache, {
       strategy: run.strategy,
       keep: { ratio: run.ratio },
       seed: options.seed ?? 1,
