@@ -7,7 +7,7 @@ architecture. It chooses nothing by itself and folds no live cache; what it sugg
 
 Needs torch, numpy and gguf (PyPI). Every window: the model reads `--tokens` tokens, each setting folds their cache at 4x
 and 8x, and both caches read the next 256 tokens. Names of options are those of `refit` and `evict`, as far as they exist
-there; `newest`, `cap` and `stride` say how queries are sampled, `oracle` takes the queries of the next 256 tokens.
+there; `newest`, `byPlace`, `cap` and `stride` say how queries are sampled, `oracle` takes those of the next 256 tokens.
 """
 import argparse
 import json
@@ -124,7 +124,7 @@ class Context:
         return m.log_probabilities(hidden), seen
 
     @torch.no_grad()
-    def sample(self, stride=1, cap=4096, newest=0.5, horizon=512, oracle=False):
+    def sample(self, stride=1, cap=4096, newest=0.5, byPlace=True, horizon=512, oracle=False):
         """Query rows, turned to the positions after the context, and what they attend to. cap: rows a KV head."""
         m = self.model
         random = np.random.default_rng(0)
@@ -132,7 +132,8 @@ class Context:
         count = min(len(candidates), cap // m.group)
         fresh = candidates[len(candidates) - int(count * newest) :]
         older = candidates[: len(candidates) - len(fresh)]
-        chosen = random.permutation(np.concatenate((fresh, random.permutation(older)[: count - len(fresh)])))
+        priority = random.random(len(older)) / (older + 1.0 if byPlace else 1.0)
+        chosen = random.permutation(np.concatenate((fresh, older[np.argsort(priority)[: count - len(fresh)]])))
         shift = self.cells + (np.arange(count) * 7919) % horizon - chosen
         turned = m.rope(self.all_queries[:, :, torch.tensor(chosen, device=DEVICE)], torch.tensor(shift, device=DEVICE))
         rows = (turned.half().float() / math.sqrt(m.dim)).transpose(1, 2).reshape(len(self.keys), -1, m.dim)
@@ -155,7 +156,7 @@ class Context:
         return kl, (folded.argmax(-1) == self.full.argmax(-1)).float().mean().item()
 
 
-DEFAULTS = dict(sinks=4, recent=64, sharedPins=0.0, headPins=0.4, neighbours=2, by="frms", per="head", lam=0.1, fit=True,
+DEFAULTS = dict(sinks=4, recent=64, sharedPins=0.0, headPins=0.25, neighbours=2, by="frms", per="head", lam=0.1, fit=True,
                 fitWindow=True, holdout=5, soft=0, rowsForEachFree=4)
 
 
@@ -222,12 +223,13 @@ def refitted(context, members, values, keep, pins, window, o):
 
 PLAIN = dict(sharedPins=0, headPins=0)
 SAMPLES = {
-    "half newest": {}, "uniform": dict(newest=0), "one in two": dict(stride=2, newest=0), "one in four": dict(stride=4, newest=0),
+    "half newest, rest by place": {}, "half newest, rest uniform": dict(byPlace=False), "uniform": dict(newest=0, byPlace=False),
+    "one in two": dict(stride=2, newest=0, byPlace=False), "one in four": dict(stride=4, newest=0, byPlace=False),
     "2048 rows": dict(cap=2048), "8192 rows": dict(cap=8192), "horizon 64": dict(horizon=64), "oracle": dict(oracle=True),
 }
 SETTINGS = [
     {}, dict(fit=False), PLAIN, dict(PLAIN, fit=False), dict(PLAIN, by="fmean", fit=False),
-    *(dict(lam=x) for x in (0.001, 0.01, 0.03, 0.3, 1)), *(dict(headPins=x) for x in (0.2, 0.3, 0.5)), dict(neighbours=0),
+    *(dict(lam=x) for x in (0.001, 0.01, 0.03, 0.3, 1)), *(dict(headPins=x) for x in (0.2, 0.3, 0.4, 0.5)), dict(neighbours=0),
     dict(sharedPins=0.2, headPins=0.4), dict(sharedPins=0.1, headPins=0.2), *(dict(recent=x) for x in (32, 128, 256)),
     dict(fitWindow=False), dict(soft=1), dict(soft=100), dict(rowsForEachFree=8), dict(by="fmean"), dict(by="fmax"),
     *(dict(per="shared", by=x, neighbours=0, recent=128) for x in ("recency", "knorm", "keydiff", "frms")),
@@ -269,7 +271,7 @@ def run_summary(arguments):
         table.setdefault(key, {}).setdefault(row["ratio"], []).append(row["kl"])
     for (tokens, sample, setting), found in table.items():
         means = "  ".join(f"{ratio}x {sum(kl) / len(kl):.4f} ({len(kl)})" for ratio, kl in found.items())
-        print(f"{tokens}  {sample:12} {setting:60} {means}")
+        print(f"{tokens}  {sample:26} {setting:60} {means}")
 
 
 if __name__ == "__main__":
