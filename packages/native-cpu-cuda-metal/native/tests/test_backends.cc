@@ -7,6 +7,7 @@
 #include "cases.h"
 #include "check.h"
 #include "common/tensor.h"
+#include "placed.h"
 #include "reference/convert.h"
 #include "reference/rows.h"
 
@@ -23,6 +24,7 @@ bool fold(const Case &one, const kvfold_backend *backend, uint32_t threads) {
   const kvfold_options options = options_of(threads);
   kvfold_error error{};
   kvfold_fold *prepared = nullptr;
+  cases::Placed placed(one, backend);
   bool ok = CHECK_MESSAGE(kvfold_check_target(&one.target, &error) == KVFOLD_OK, error.message) &&
             CHECK_MESSAGE(kvfold_check_plan(&one.target, &one.plan, &error) == KVFOLD_OK, error.message) &&
             CHECK_MESSAGE(backend->fold_prepare(&one.target, &one.plan, &options, &prepared, &error) == KVFOLD_OK,
@@ -30,6 +32,7 @@ bool fold(const Case &one, const kvfold_backend *backend, uint32_t threads) {
   if (!ok) return false;
   ok = CHECK_MESSAGE(backend->fold_commit(prepared, &options, &error) == KVFOLD_OK, error.message);
   backend->fold_free(prepared);
+  placed.fetch();
   return ok;
 }
 
@@ -111,13 +114,16 @@ void check_reads(const Case &one, const kvfold_backend *backend, const kvfold_ba
     kvfold_error error{};
     CHECK_MESSAGE(kvfold_check_read(&read, &error) == KVFOLD_OK, error.message);
     std::vector<float> a(layer.kv_heads * cells * layer.key_dim), b(a.size());
-    CHECK(backend->read_rows(&read, &options, a.data(), &error) == KVFOLD_OK);
+    std::vector<float> norm(layer.kv_heads * cells), cosine(norm.size()), norm_b(norm.size()), cosine_b(norm.size());
+    {
+      const cases::Placed placed(one, backend);
+      CHECK(backend->read_rows(&read, &options, a.data(), &error) == KVFOLD_OK);
+      CHECK(backend->key_stats(&read, &options, norm.data(), cosine.data(), &error) == KVFOLD_OK);
+    }
     CHECK(oracle->read_rows(&read, &options, b.data(), &error) == KVFOLD_OK);
+    CHECK(oracle->key_stats(&read, &options, norm_b.data(), cosine_b.data(), &error) == KVFOLD_OK);
     const double slack = 2 * bounds::arithmetic(1, 4, true, layer.hadamard_key);
     for (size_t i = 0; i < a.size(); i++) CHECK_MESSAGE(std::fabs(a[i] - b[i]) <= slack, one.name.c_str());
-    std::vector<float> norm(layer.kv_heads * cells), cosine(norm.size()), norm_b(norm.size()), cosine_b(norm.size());
-    CHECK(backend->key_stats(&read, &options, norm.data(), cosine.data(), &error) == KVFOLD_OK);
-    CHECK(oracle->key_stats(&read, &options, norm_b.data(), cosine_b.data(), &error) == KVFOLD_OK);
     // squares and sums: dim / 2 + 2 roundoffs; the direction of the mean is as uncertain as its sum over its length,
     // which random unit keys keep near 1 / sqrt(cells)
     const double mean_length = 0.5 / std::sqrt(static_cast<double>(cells));
@@ -138,10 +144,11 @@ int main(int count, char **arguments) {
     const auto before = cases::random_case(seed), want = cases::random_case(seed);
     if (!fold(*want, oracle, 1)) break;
     check_kept_rows(*want, *before);
-    std::unique_ptr<Case> first;
-    for (uint32_t threads = 1; threads <= 4; threads++) {
-      for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
-        if (backend == oracle) continue;
+    for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
+      if (backend == oracle) continue;
+      std::unique_ptr<Case> first;
+      // devices have no threads of ours
+      for (uint32_t threads = 1; threads <= (backend->device == nullptr ? 4u : 1u); threads++) {
         auto got = cases::random_case(seed);
         if (!fold(*got, backend, threads)) break;
         CHECK_MESSAGE(got->guards_hold(), got->name.c_str());

@@ -4,6 +4,7 @@
 
 #include "cases.h"
 #include "check.h"
+#include "placed.h"
 
 namespace {
 
@@ -25,12 +26,15 @@ void walk_commit(cases::Case *one, const kvfold_backend *backend) {
   kvfold_options plain{kThreads, nullptr, nullptr, nullptr, 0}, counted{kThreads, nullptr, nullptr, &faults, 0};
   for (int64_t point = 0;; point++) {
     kvfold_error error{};
+    cases::Placed placed(*one, backend);
     kvfold_fold *fold = prepare(*one, backend, &plain, KVFOLD_OK);
     if (fold == nullptr) return;
     faults = {point, 0};
     const kvfold_status status = backend->fold_commit(fold, &counted, &error);
+    placed.fetch();
     CHECK(one->guards_hold());
     CHECK(backend->fold_rollback(fold, &plain, &error) == KVFOLD_OK);
+    placed.fetch();
     CHECK_MESSAGE(one->same_bytes(before), one->name.c_str());
     backend->fold_free(fold);
     if (status == KVFOLD_OK) {
@@ -47,6 +51,7 @@ void walk_prepare(cases::Case *one, const kvfold_backend *backend) {
   const std::vector<cases::Buffer> before = one->snapshot();
   kvfold_faults faults{-1, 0};
   kvfold_options counted{kThreads, nullptr, nullptr, &faults, 0};
+  cases::Placed placed(*one, backend);
   backend->fold_free(prepare(*one, backend, &counted, KVFOLD_OK));
   const uint64_t points = faults.points;
   CHECK(points >= size_t{2} * one->memory.layer_count);
@@ -63,6 +68,7 @@ void walk_prepare(cases::Case *one, const kvfold_backend *backend) {
     CHECK(status == KVFOLD_STATUS_ABORTED || (polls > 0 && status == KVFOLD_OK));
     if (fold != nullptr) backend->fold_free(fold);
   }
+  placed.fetch();
   CHECK_MESSAGE(one->same_bytes(before), one->name.c_str());
 }
 

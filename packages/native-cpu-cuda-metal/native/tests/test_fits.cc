@@ -9,6 +9,7 @@
 #include "cases.h"
 #include "check.h"
 #include "common/queries.h"
+#include "placed.h"
 #include "reference/convert.h"
 #include "reference/rows.h"
 
@@ -26,6 +27,7 @@ bool fold(const Case &one, const kvfold_backend *backend, const kvfold_options &
           uint64_t *working_bytes = nullptr) {
   kvfold_error error{};
   kvfold_fold *prepared = nullptr;
+  cases::Placed placed(one, backend);
   if (!CHECK_MESSAGE(kvfold_check_target(&one.target, &error) == KVFOLD_OK, error.message) ||
       !CHECK_MESSAGE(kvfold_check_plan(&one.target, &one.plan, &error) == KVFOLD_OK, error.message) ||
       !CHECK_MESSAGE(backend->fold_prepare(&one.target, &one.plan, &options, &prepared, &error) == KVFOLD_OK,
@@ -36,6 +38,7 @@ bool fold(const Case &one, const kvfold_backend *backend, const kvfold_options &
   if (working_bytes != nullptr) *working_bytes = report.working_bytes;
   const bool ok = CHECK_MESSAGE(backend->fold_commit(prepared, &options, &error) == KVFOLD_OK, error.message);
   backend->fold_free(prepared);
+  placed.fetch();
   return ok;
 }
 
@@ -213,6 +216,14 @@ void check_known_outputs(uint32_t seed, const kvfold_backend *backend, const Cas
   CHECK(kvfold_check_plan(&one->target, &one->plan, &error) == expected);
 }
 
+bool can_prepare(const Case &one, const kvfold_backend *backend, const kvfold_options &options, kvfold_error *error) {
+  const cases::Placed placed(one, backend);
+  kvfold_fold *prepared = nullptr;
+  if (backend->fold_prepare(&one.target, &one.plan, &options, &prepared, error) != KVFOLD_OK) return false;
+  backend->fold_free(prepared);
+  return true;
+}
+
 /// Fewer threads, then a refusal.
 void check_limit(uint32_t seed, const kvfold_backend *backend, const Case &unlimited) {
   auto one = fit_case(seed);
@@ -223,17 +234,27 @@ void check_limit(uint32_t seed, const kvfold_backend *backend, const Case &unlim
   if (!fold(*one, backend, {4, nullptr, nullptr, nullptr, bytes}, nullptr, &used)) return;
   CHECK(used == bytes);
   CHECK(one->same_bytes(unlimited.buffers));
+  // a device works on fewer heads at once before it refuses; the bits stay
+  for (kvfold_error refused{}; backend->device != nullptr && bytes > 0; bytes = used) {
+    one = fit_case(seed);
+    const kvfold_options less{4, nullptr, nullptr, nullptr, bytes - 1};
+    if (!can_prepare(*one, backend, less, &refused)) break;
+    if (!fold(*one, backend, less, nullptr, &used)) return;
+    CHECK(used < bytes);
+    CHECK(one->same_bytes(unlimited.buffers));
+  }
   one = fit_case(seed);
   kvfold_error error{};
   kvfold_fold *prepared = nullptr;
   const kvfold_options tight{4, nullptr, nullptr, nullptr, bytes - 1};
+  const cases::Placed placed(*one, backend);
   CHECK(backend->fold_prepare(&one->target, &one->plan, &tight, &prepared, &error) == KVFOLD_STATUS_PLAN_LIMIT);
   CHECK(prepared == nullptr && std::strlen(error.message) > 0);
 }
 
 void check_fits(uint32_t seed) {
   const auto before = fit_case(seed);
-  auto want = fit_case(seed), plain = fit_case(seed);
+  std::unique_ptr<Case> want = fit_case(seed), plain;
   Outcomes expected;
   if (!fold(*want, reference(), {1, nullptr, nullptr, nullptr, 0}, &expected)) return;
   check_measured(*before, *want, expected, "reference");
@@ -241,7 +262,7 @@ void check_fits(uint32_t seed) {
     if (backend == reference()) continue;
     std::unique_ptr<Case> first;
     Outcomes outcomes;
-    for (uint32_t threads = 1; threads <= 4; threads++) {
+    for (uint32_t threads = 1; threads <= (backend->device == nullptr ? 4u : 1u); threads++) {
       auto got = fit_case(seed);
       Outcomes again;
       if (!fold(*got, backend, {threads, nullptr, nullptr, nullptr, 0}, &again)) return;
@@ -254,6 +275,7 @@ void check_fits(uint32_t seed) {
     }
     check_measured(*before, *first, outcomes, backend->name);
     check_outcomes(*before, *first, outcomes, expected);
+    plain = fit_case(seed);
     plain->plan.fit = nullptr;
     if (fold(*plain, backend, {1, nullptr, nullptr, nullptr, 0}, nullptr)) check_untouched(*first, *plain, outcomes);
     check_known_outputs(seed, backend, *before, outcomes);

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "common/scratch.h"
 #include "cpu/fold.h"
 #include "cpu/pool.h"
@@ -101,6 +102,7 @@ bool decode_head(const Tensor &tensor, const kvfold_u32_span &slots, size_t head
 
 kvfold_status attend(const kvfold_attention *attention, const kvfold_options *options,
                      kvfold_attention_result *result, kvfold_error *error) {
+  if (kvfold_status status = require_location(*attention->memory, KVFOLD_LOCATION_HOST, "cpu", error)) return status;
   const Layer layer{*attention, tensor_of(*attention->memory, attention->layer, KVFOLD_KEYS),
                     tensor_of(*attention->memory, attention->layer, KVFOLD_VALUES), result->outputs != nullptr};
   const auto memory = [](const void *context, uint32_t threads, uint64_t *bytes, kvfold_error *problem) {

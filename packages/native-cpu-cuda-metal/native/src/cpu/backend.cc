@@ -12,7 +12,7 @@ kvfold_status supports(const kvfold_memory_layer *layer, kvfold_error *error) {
 
 const kvfold_backend kBackend = {
     KVFOLD_BACKEND_ABI, sizeof(kvfold_backend), "cpu", supports, fold_prepare, fold_commit, fold_rollback,
-    fold_free,          read_rows,              key_stats, turn_queries, attend, fold_report,
+    fold_free,          read_rows,              key_stats, turn_queries, attend, fold_report, nullptr,
 };
 
 }  // namespace cpu

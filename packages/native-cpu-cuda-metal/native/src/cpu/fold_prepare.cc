@@ -2,6 +2,7 @@
 #include <new>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "cpu/fit.h"
 #include "cpu/fold.h"
 #include "cpu/new_slices.h"
@@ -41,6 +42,7 @@ kvfold_status prepare_layer(Fold *fold, uint32_t layer, const kvfold_options *op
 
 kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan &plan, const kvfold_options *options,
                       kvfold_error *error) {
+  if (kvfold_status status = require_location(*target.memory, KVFOLD_LOCATION_HOST, "cpu", error)) return status;
   fold->target = &target;
   fold->plan = &plan;
   const kvfold_memory &memory = *target.memory;
