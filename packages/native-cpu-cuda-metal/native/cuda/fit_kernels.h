@@ -20,7 +20,7 @@ namespace cuda {
   if (made.kind == kSkip) {
     decode_slice(tensor, plan, plan.slots[made.cell], head, space->sum);
   } else {
-    sum_members(tensor, plan, false, row, head, made.kind == kTurn, space);
+    sum_members(tensor, plan, false, row, head, made.kind == kTurn, nullptr, space);
     round_trip(tensor.type, tensor.dim, space->sum, reinterpret_cast<uint8_t *>(space->member));
   }
   if (tensor.keys != 0) hadamard(tensor.hadamard, space->sum, tensor.dim);

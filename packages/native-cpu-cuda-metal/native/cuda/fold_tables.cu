@@ -85,13 +85,6 @@ bool is_kept(const kvfold_target &target, const kvfold_plan &plan, uint32_t row)
          all_ones(plan.value_weights, members, member) && never_turns(target, plan, row, cell);
 }
 
-/// The widest copy that all addresses and lengths allow.
-uint32_t grain_of(const TensorTable &tensor) {
-  const uint64_t all = reinterpret_cast<uintptr_t>(tensor.data) | reinterpret_cast<uintptr_t>(tensor.log) |
-                       tensor.row_bytes | tensor.slice_bytes | 16;
-  return static_cast<uint32_t>(all & (~all + 1));
-}
-
 struct Places {
   size_t offsets, members, slots, cell_positions, row_positions, destinations, written, log_of_slot, spans, found;
   size_t key_weights, value_weights;

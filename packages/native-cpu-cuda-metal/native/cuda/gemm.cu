@@ -102,7 +102,7 @@ __device__ inline void finish_tile(const Product &p, Finish finish, uint32_t row
 }
 
 template <bool a_turned, bool b_turned, bool precise>
-__global__ void __launch_bounds__(kThreads) product(Batch batch) {
+__global__ void __launch_bounds__(kThreads, precise ? 1 : 2) product(Batch batch) {
   __shared__ Panel left[2], right[2];
   const Product &p = batch.items[blockIdx.y];
   const uint32_t across = ceil_div(p.n, kTile), row = blockIdx.x / (across == 0 ? 1 : across) * kTile;

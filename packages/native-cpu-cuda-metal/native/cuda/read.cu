@@ -23,7 +23,8 @@ __global__ void __launch_bounds__(kSliceWarps *kWarp) decode_kernel(Reading read
   if (turn) {
     const int32_t source =
         tensor.sources != nullptr ? tensor.sources[size_t{head} * reading.cells + cell] : reading.positions[cell];
-    rotate(tensor.pairing, tensor.pairs, tensor.frequencies, -static_cast<int64_t>(source), row);
+    rotate(tensor.pairing, tensor.pairs, tensor.frequencies, -static_cast<int64_t>(source), nullptr,
+           row);
     if (reading.undo_hadamard == 0) hadamard(tensor.hadamard, row, tensor.dim);
   }
   __syncwarp();
@@ -52,6 +53,7 @@ TensorTable table_of(const kvfold_memory &memory, uint32_t layer, uint32_t kind,
   out.pairs = out.pairing == KVFOLD_ROPE_NONE ? 0 : shape.rope_dims / 2;
   out.layer = layer;
   out.keys = kind == KVFOLD_KEYS ? 1 : 0;
+  out.grain = grain_of(out);
   return out;
 }
 

@@ -38,20 +38,27 @@ __device__ inline void hadamard(uint32_t block, float *values, uint32_t count) {
   __syncwarp();
 }
 
-/// Turns pair i by `turn` times its frequency. Angles in double, rounded once.
-__device__ inline void rotate_pair(float *a, float *b, double frequency, int64_t turn) {
+struct Turn {
+  float cosine, sine;
+};
+
+/// `turn` times a frequency. In double, rounded once.
+__device__ inline Turn turn_by(int64_t turn, double frequency) {
   const double angle = static_cast<double>(turn) * frequency;
-  const float cosine = static_cast<float>(cos(angle)), sine = static_cast<float>(sin(angle));
-  const float x = *a, y = *b;
-  *a = x * cosine - y * sine;
-  *b = x * sine + y * cosine;
+  return {static_cast<float>(cos(angle)), static_cast<float>(sin(angle))};
 }
 
-__device__ inline void rotate(uint32_t pairing, uint32_t pairs, const double *frequencies, int64_t turn, float *key) {
+/// `known`: [pairs] the turns, or NULL: they are computed.
+__device__ inline void rotate(uint32_t pairing, uint32_t pairs, const double *frequencies, int64_t turn,
+                              const Turn *known, float *key) {
   __syncwarp();
   for (uint32_t i = lane_index(); i < pairs; i += kWarp) {
-    if (pairing == KVFOLD_ROPE_INTERLEAVED) rotate_pair(key + 2 * i, key + 2 * i + 1, frequencies[i], turn);
-    else rotate_pair(key + i, key + i + pairs, frequencies[i], turn);
+    float *a = key + (pairing == KVFOLD_ROPE_INTERLEAVED ? 2 * i : i);
+    float *b = pairing == KVFOLD_ROPE_INTERLEAVED ? a + 1 : a + pairs;
+    const Turn by = known != nullptr ? known[i] : turn_by(turn, frequencies[i]);
+    const float x = *a, y = *b;
+    *a = x * by.cosine - y * by.sine;
+    *b = x * by.sine + y * by.cosine;
   }
   __syncwarp();
 }
@@ -60,16 +67,33 @@ __device__ inline void rotate(uint32_t pairing, uint32_t pairs, const double *fr
 __device__ inline void decode_slice(const TensorTable &tensor, const PlanTable &plan, uint32_t source, uint32_t head,
                                     float *out) {
   const uint8_t *slice = tensor.transposed != 0 ? nullptr : tensor.slice(source, head);
+  if (tensor.transposed == 0 && tensor.element_bytes == 2 && tensor.grain >= 4) {  // two halves a load
+    for (uint32_t j = 2 * lane_index(); j < tensor.dim; j += 2 * kWarp) {
+      const uint32_t word = *reinterpret_cast<const uint32_t *>(slice + size_t{j} * 2);
+      const uint16_t low = static_cast<uint16_t>(word), high = static_cast<uint16_t>(word >> 16);
+      out[j] = tensor.type == KVFOLD_F16 ? f16_to_f32(low) : bf16_to_f32(low);
+      out[j + 1] = tensor.type == KVFOLD_F16 ? f16_to_f32(high) : bf16_to_f32(high);
+    }
+    __syncwarp();
+    return;
+  }
   for (uint32_t j = lane_index(); j < tensor.dim; j += kWarp) {
     out[j] = tensor.transposed != 0
                  ? decode_element(tensor.type, tensor.element(source, head * tensor.dim + j, plan))
                  : decode_at(tensor.type, slice, j);
   }
+  __syncwarp();
 }
 
-/// space->sum: the sum of the members, in the basis of the cache.
+/// Turns of the first members of a row, known for all heads of a block of threads.
+struct KnownTurns {
+  static constexpr uint32_t kMembers = 4;
+  Turn turns[kMembers][kMaxDim / 2];
+};
+
+/// space->sum: the sum of the members, in the basis of the cache. `known` may be NULL.
 __device__ inline void sum_members(const TensorTable &tensor, const PlanTable &plan, bool committing, uint32_t row,
-                                   uint32_t head, bool turned, SliceSpace *space) {
+                                   uint32_t head, bool turned, const KnownTurns *known, SliceSpace *space) {
   for (uint32_t j = lane_index(); j < tensor.dim; j += kWarp) space->sum[j] = 0.0f;
   for (uint32_t m = plan.offsets[row]; m < plan.offsets[row + 1]; m++) {
     const float weight = weight_in(tensor, plan, head, m);
@@ -79,8 +103,9 @@ __device__ inline void sum_members(const TensorTable &tensor, const PlanTable &p
     decode_slice(tensor, plan, source_of(plan, m, committing), head, space->member);
     if (turned) {
       hadamard(tensor.hadamard, space->member, tensor.dim);
+      const uint32_t index = m - plan.offsets[row];
       rotate(tensor.pairing, tensor.pairs, tensor.frequencies, turn_of_key(tensor, plan, row, head, cell),
-             space->member);
+             known != nullptr && index < KnownTurns::kMembers ? known->turns[index] : nullptr, space->member);
     }
     for (uint32_t j = lane_index(); j < tensor.dim; j += kWarp) space->sum[j] += weight * space->member[j];
   }

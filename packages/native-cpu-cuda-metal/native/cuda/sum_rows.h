@@ -129,19 +129,39 @@ __global__ void __launch_bounds__(kSumThreads) sum_rows(const TensorTable *tenso
   }
 }
 
-/// Turned keys, a warp one slice. grid: [tiles of kSliceWarps slices, tensors]
+/// Angles depend on the cell alone where all heads of a cell were rotated alike: once for the row.
+__device__ inline void find_turns(const TensorTable &tensor, const PlanTable &plan, uint32_t row, KnownTurns *known) {
+  const uint32_t first = plan.offsets[row], members = plan.offsets[row + 1] - first;
+  const uint32_t count = (members < KnownTurns::kMembers ? members : KnownTurns::kMembers) * tensor.pairs;
+  for (uint32_t at = threadIdx.x; at < count; at += blockDim.x) {
+    const uint32_t index = at / tensor.pairs, pair = at - index * tensor.pairs;
+    const int64_t turn = turn_of_key(tensor, plan, row, 0, plan.members[first + index]);
+    known->turns[index][pair] = turn_by(turn, tensor.frequencies[pair]);
+  }
+}
+
+/// Turned keys: a block one row, a warp one head after another. grid: [written rows, tensors]
 static __global__ void __launch_bounds__(kSliceWarps *kWarp) turn_rows(const TensorTable *tensors, const uint32_t *ids,
-                                                                PlanTable plan, uint32_t begin, uint32_t end) {
+                                                                       PlanTable plan, uint32_t begin, uint32_t end) {
   __shared__ SliceSpace spaces[kSliceWarps];
+  __shared__ KnownTurns known;
   const TensorTable tensor = tensors[ids[blockIdx.y]];
-  const uint32_t warp = threadIdx.x / kWarp;
-  const uint64_t at = uint64_t{blockIdx.x} * kSliceWarps + warp, index = begin + at / tensor.heads;
-  const uint32_t head = static_cast<uint32_t>(at % tensor.heads);
-  if (index >= end || tensor.entry(head, static_cast<uint32_t>(index), plan) != kTurn) return;
-  const uint32_t row = plan.written[index];
-  sum_members(tensor, plan, true, row, head, true, &spaces[warp]);
-  uint8_t *cell = tensor.data + plan.destinations[row] * tensor.row_bytes + size_t{head} * tensor.slice_bytes;
-  encode_slice(tensor.type, tensor.dim, spaces[warp].sum, cell);
+  const uint64_t index = uint64_t{begin} + blockIdx.x;
+  if (index >= end) return;
+  const uint32_t row = plan.written[index], warp = threadIdx.x / kWarp;
+  bool any = false;
+  for (uint32_t head = 0; head < tensor.heads; head++)
+    any = any || tensor.entry(head, static_cast<uint32_t>(index), plan) == kTurn;
+  if (!any) return;
+  const bool alike = tensor.sources == nullptr;
+  if (alike) find_turns(tensor, plan, row, &known);
+  __syncthreads();
+  uint8_t *cell = tensor.data + plan.destinations[row] * tensor.row_bytes;
+  for (uint32_t head = warp; head < tensor.heads; head += kSliceWarps) {
+    if (tensor.entry(head, static_cast<uint32_t>(index), plan) != kTurn) continue;
+    sum_members(tensor, plan, true, row, head, true, alike ? &known : nullptr, &spaces[warp]);
+    encode_slice(tensor.type, tensor.dim, spaces[warp].sum, cell + size_t{head} * tensor.slice_bytes);
+  }
 }
 
 }  // namespace cuda

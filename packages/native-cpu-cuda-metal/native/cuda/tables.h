@@ -66,6 +66,13 @@ struct TensorTable {
   }
 };
 
+/// The widest copy that all addresses and lengths allow.
+inline uint32_t grain_of(const TensorTable &tensor) {
+  const uint64_t all = reinterpret_cast<uintptr_t>(tensor.data) | reinterpret_cast<uintptr_t>(tensor.log) |
+                       tensor.row_bytes | tensor.slice_bytes | 16;
+  return static_cast<uint32_t>(all & (~all + 1));
+}
+
 /// Where to find the bytes of a member: before the commit in its slot, during it in the log if they are overwritten.
 __device__ inline uint32_t source_of(const PlanTable &plan, uint32_t member, bool committing) {
   return committing ? plan.found[member] : plan.slots[plan.members[member]];

@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kSliceWarps *kWarp) turn_kernel(TurnTable t, u
   if (t.pairs != 0) {
     const uint64_t ahead = uint64_t{sample} * kQuerySpread % t.horizon;
     const int64_t turn = int64_t{t.last} + 1 + static_cast<int64_t>(ahead) - t.positions[sample];
-    rotate(t.pairing, t.pairs, t.frequencies, turn, space);
+    rotate(t.pairing, t.pairs, t.frequencies, turn, nullptr, space);
   }
   float *to = out + (size_t{blockIdx.y} * t.rows + place) * t.dim;
   for (uint32_t j = lane_index(); j < t.dim; j += kWarp) to[j] = space[j];

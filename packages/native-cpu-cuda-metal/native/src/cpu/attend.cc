@@ -51,7 +51,7 @@ kvfold_status attend_head(const Layer &layer, size_t head, const kvfold_options 
                           float *keys, float *values, const kvfold_attention_result &result, kvfold_error *error) {
   const kvfold_u32_span &slots = layer.request.slots;
   if (!decode_head(layer.keys, slots, head, true, options, keys)) return fail_aborted(error);
-  if (layer.valued && !decode_head(layer.values, slots, head, true, options, values)) return fail_aborted(error);
+  if (layer.valued && !decode_head(layer.values, slots, head, false, options, values)) return fail_aborted(error);
   const kvfold_attend_input input = layer.input(head, keys, values);
   const uint64_t cells = input.cells, outputs = uint64_t{input.rows} * input.value_dim;
   const kvfold_attend_output output = {{result.maximum + head * cells, cells},
