@@ -22,6 +22,7 @@ describe("load", () => {
     const info = (await freshLoad("")).backendInfo();
     expect(info).toMatchObject({ loaded: true, backends: ["cpu", "reference"], threads: defaultThreads() });
     expect(info.loaded && info.path).toMatch(/kvfold_native\.node$/);
+    expect(info.loaded && info.cuda).toMatch(/^no CUDA device/);
     expect(info.loaded && info.isa).toMatch(/^(scalar|f16c)$/);
   });
 
