@@ -123,7 +123,7 @@ inline void add_row(Fold4 *fold, uint32_t first, uint32_t count, uint32_t step) 
   for (uint32_t i = 0; i < count; i++) fold->members.push_back(first + i * step);
   for (uint32_t i = 0; i < count; i++) fold->weights.push_back(1.0f / static_cast<float>(count));
   fold->row_positions.push_back(static_cast<int32_t>(first));
-  fold->counts.push_back(1);
+  fold->counts.push_back(count);
 }
 
 /// evict, merge, turn, composite: every four cells become one, packed into the first slots. pairs: 256 pairs become one

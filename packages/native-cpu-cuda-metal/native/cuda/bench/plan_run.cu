@@ -39,9 +39,9 @@ struct PlanRun {
   const Cache &cache;
   const Sample &sample;
   const kvfold_options options{1, nullptr, nullptr, nullptr, uint64_t{1} << 30};
-  std::vector<uint32_t> slots;
-  std::vector<std::vector<float>> outputs;
-  std::vector<float> scores;  // [cells]
+  std::vector<uint32_t> slots{};
+  std::vector<std::vector<float>> outputs{};
+  std::vector<float> scores{};  // [cells]
   double attending = 0, choosing = 0, fitting = 0, committing = 0;
   uint32_t accepted = 0, free_rows = 0;
   uint64_t working_bytes = 0;
