@@ -1,6 +1,8 @@
 /** The command table of `kvfold`; nothing else. */
 import { createRequire } from "node:module";
 import { Command } from "commander";
+import { benchDecodeCommand } from "./commands/bench-decode.js";
+import { benchKernelsCommand } from "./commands/bench-kernels.js";
 import { doctorCommand } from "./commands/doctor.js";
 import { evalCompareCommand } from "./commands/eval-compare.js";
 import { evalKlCommand } from "./commands/eval-kl.js";
@@ -24,6 +26,12 @@ await run((context) =>
         .addCommand(evalKlCommand(context))
         .addCommand(evalPasskeyCommand(context))
         .addCommand(evalCompareCommand(context)),
+    )
+    .addCommand(
+      new Command("bench")
+        .description("Measure the speed of the kernels, and of decoding after a fold")
+        .addCommand(benchKernelsCommand(context))
+        .addCommand(benchDecodeCommand(context)),
     )
     .addCommand(
       new Command("inspect")

@@ -61,6 +61,22 @@ export interface PrepareOptions {
   readonly signal?: AbortSignal;
 }
 
+/**
+ * Stored keys turned in place, as self-extend asks: by how many positions each turns. Layers without RoPE stay. Values,
+ * positions and source maps are not touched; the owner of the cache keeps those.
+ */
+export interface KeyShift {
+  /** In all layers and heads. [cells] */
+  readonly deltas: Int32Array;
+  /** Layers with deltas of their own [kvHeads, cells]; null: as `deltas`. [layers] */
+  readonly layers?: readonly (Int32Array | null)[] | null;
+}
+
+export interface ShiftOptions {
+  /** Polled while preparing, and only then. */
+  readonly signal?: AbortSignal;
+}
+
 /** `Target` is what the executor can reach: `MemoryTarget` here, a native handle elsewhere. */
 export interface Executor<Target = MemoryTarget> {
   readonly name: string;
@@ -71,4 +87,9 @@ export interface Executor<Target = MemoryTarget> {
    * @throws KvfoldError on a plan that does not fit, on an abort, on memory that cannot be had
    */
   prepare(target: Target, plan: MergePlan, options: PrepareOptions): Promise<FoldTransaction>;
+  /**
+   * Computes every key that turns. The target is only read; the transaction writes, and takes back.
+   * @throws KvfoldError on deltas that do not fit, on an abort, on memory that cannot be had
+   */
+  prepareShift?(target: Target, shift: KeyShift, options?: ShiftOptions): Promise<FoldTransaction>;
 }

@@ -10,6 +10,7 @@ export { DECODE_TOKENS, decodeSpeed, median } from "./measure.js";
 export * from "./results.js";
 export * from "./rows.js";
 export * from "./table.js";
+export * from "./tasks/decode.js";
 export * from "./tasks/grid-parts.js";
 export * from "./tasks/kl.js";
 export * from "./tasks/kl-windows.js";

@@ -7,25 +7,37 @@ export const DECODE_STEPS = 24;
 /** Steps before them: the first ones after a fold build new graphs. */
 const WARM_UP_STEPS = 3;
 
-/** Tokens that `decodeSpeed` adds to the sequence. */
+/** Tokens that `decodeSteps` adds to the sequence. */
 export const DECODE_TOKENS: number = WARM_UP_STEPS + DECODE_STEPS;
 
 /**
- * Decodes real tokens one by one and returns tokens per second. The sequence is longer afterwards.
+ * Decodes real tokens one by one and returns the milliseconds of each step, but for the first ones. The sequence is longer
+ * afterwards.
  * @param tokens what to decode, over and over
  */
+export async function decodeSteps<S>(
+  sequence: EvalSequence<S>,
+  tokens: Int32Array,
+  signal?: AbortSignal,
+): Promise<number[]> {
+  const steps: number[] = [];
+  for (let step = 0; step < DECODE_TOKENS; step++) {
+    throwIfAborted(signal, "decode speed");
+    const started = performance.now();
+    await sequence.decode(tokens[step % tokens.length]!);
+    if (step >= WARM_UP_STEPS) steps.push(performance.now() - started);
+  }
+  return steps;
+}
+
+/** Tokens per second of `decodeSteps`, all steps together. */
 export async function decodeSpeed<S>(
   sequence: EvalSequence<S>,
   tokens: Int32Array,
   signal?: AbortSignal,
 ): Promise<number> {
-  let started = 0;
-  for (let step = 0; step < DECODE_TOKENS; step++) {
-    throwIfAborted(signal, "decode speed");
-    if (step === WARM_UP_STEPS) started = performance.now();
-    await sequence.decode(tokens[step % tokens.length]!);
-  }
-  return (DECODE_STEPS * 1000) / (performance.now() - started);
+  const steps = await decodeSteps(sequence, tokens, signal);
+  return (1000 * steps.length) / steps.reduce((sum, each) => sum + each, 0);
 }
 
 /** The middle value, the mean of the two middle ones for an even number; NaN of nothing. */

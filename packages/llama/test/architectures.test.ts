@@ -167,7 +167,7 @@ describe("windowed layers", () => {
     // the other sequence: its global cells are given the same positions by hand, the windowed ones stay
     const state = stateOf(b);
     const { slots } = state.context.addon.cellMap(state.context.handle, 1);
-    state.context.addon.commitCells(
+    await state.context.addon.commitCells(
       state.context.handle,
       1,
       Int32Array.from(kept),

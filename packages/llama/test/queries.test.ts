@@ -39,9 +39,7 @@ describe.each(SPECS)("of $architecture", (spec) => {
     const { sequence } = await open(spec, { ...cache, batchSize: 16 });
     await sequence.prefill(tokens, { signals: ["queries"] });
     const sample = (await sampleOf(sequence))!;
-    // one token in two, each once
-    const even = Array.from({ length: COUNT / 2 }, (_, i) => 2 * i);
-    expect([...sample.positions].sort((a, b) => a - b)).toEqual(even);
+    expect([...sample.positions].sort((a, b) => a - b)).toEqual([...tokens.keys()]);
     expect(sample.layers).toHaveLength(spec.layers);
     sample.layers.forEach((layer, index) => {
       expect(layer).toMatchObject({ heads: spec.heads, scale: Math.fround(1 / Math.sqrt(spec.headDim)) });
@@ -106,29 +104,52 @@ describe("the choice", () => {
     });
   });
 
-  it("favours no place, and neither does the beginning of a sample", async () => {
+  it.each([0, 16])("keeps the newest %i, and of the others in proportion to their place", async (newest) => {
     const { sequence, context } = await open(ONE_LAYER, { batchSize: 256 });
     const { addon, handle } = stateOf(sequence).context;
+    const older = 256 - newest;
     const [all, first] = [new Uint32Array(BINS), new Uint32Array(BINS)];
+    let newestFirst = 0;
     for (let seed = 0; seed < SEEDS; seed++) {
       const queries = addon.startQueries(handle, {
-        ...{ maxPositions: 32, maxBytes: 2 ** 20, stride: 1, seed: seed * 1000, layers: Uint32Array.of(0) },
+        ...{ maxPositions: 32, maxBytes: 2 ** 20, newest, seed: seed * 1000, layers: Uint32Array.of(0) },
       });
       const job = { sequence: 0, start: 0, logits: 0, logProbs: false, previous: null } as const;
       await addon.decode(handle, { ...job, tokens: Int32Array.from(tokens.slice(0, 256)), queries });
       addon.removeRange(handle, 0, -1, -1);
-      const { positions } = addon.takeQueries(queries);
-      expect(positions).toHaveLength(32);
+      const { positions } = await addon.takeQueries(queries);
+      expect(new Set(positions).size).toBe(32);
+      expect(positions.filter((position) => position >= older)).toHaveLength(newest);
       positions.forEach((position, i) => {
-        all[Math.floor((position / 256) * BINS)]! += 1;
-        if (i < 8) first[Math.floor((position / 256) * BINS)]! += 1;
+        if (position >= older) {
+          if (i < 16) newestFirst += 1;
+          return;
+        }
+        const bin = Math.floor((position / older) * BINS);
+        all[bin]! += 1;
+        if (i < 16) first[bin]! += 1;
       });
     }
     expect(context.supported).toBe(true);
     for (const counts of [all, first]) {
-      const mean = counts.reduce((sum, count) => sum + count, 0) / BINS;
-      const chiSquare = counts.reduce((sum, count) => sum + (count - mean) ** 2 / mean, 0);
+      const total = counts.reduce((sum, count) => sum + count, 0);
+      const chiSquare = counts.reduce((sum, count, bin) => {
+        const wanted = (total * (2 * bin + 1)) / BINS ** 2;
+        return sum + (count - wanted) ** 2 / wanted;
+      }, 0);
       expect(chiSquare).toBeLessThan(CHI_SQUARE_LIMIT);
     }
+    // half of each half, within four standard deviations of drawing 16 of 32
+    if (newest > 0) {
+      expect(Math.abs(newestFirst / SEEDS - newest / 2)).toBeLessThan((4 * 2.03) / Math.sqrt(SEEDS));
+    }
+  });
+
+  it("keeps the newest half, whatever was read before", async () => {
+    const { sequence } = await open(ONE_LAYER, { batchSize: 64 });
+    await sequence.prefill(tokens, { signals: ["queries"], queryRows: 64 });
+    const positions = [...(await sampleOf(sequence))!.positions];
+    expect(positions.filter((position) => position >= 600 - 16)).toHaveLength(16);
+    expect(new Set(positions).size).toBe(32);
   });
 });

@@ -41,7 +41,7 @@ async function byHand(sequence: LlamaSequence, chunk: number): Promise<Float64Ar
     const lead = tokens.slice(Math.max(0, from - LEAD), from);
     const part = tokens.slice(from, from + chunk);
     const queries = addon.startQueries(handle, {
-      ...{ maxPositions: chunk, maxBytes: 2 ** 24, stride: 1, seed: 9 },
+      ...{ maxPositions: chunk, maxBytes: 2 ** 24, newest: 0, seed: 9 },
       layers: Uint32Array.from(lease.shape.layers.keys()),
     });
     const job = { sequence: 0, logits: 0, logProbs: false, previous: null } as const;
@@ -49,7 +49,7 @@ async function byHand(sequence: LlamaSequence, chunk: number): Promise<Float64Ar
     const start = COUNT + lead.length;
     await addon.decode(handle, { ...job, start, tokens: Int32Array.from(part), queries });
     addon.removeRange(handle, 0, COUNT, -1);
-    const taken = addon.takeQueries(queries);
+    const taken = await addon.takeQueries(queries);
     lease.shape.layers.forEach(({ kvHeads, keyDim }, layer) => {
       const { heads, rows } = taken.layers[layer]!;
       for (let head = 0; head < heads; head++) {

@@ -52,6 +52,14 @@ export interface RawPrepare extends RawJob {
   readonly outputs: readonly (Float32Array | null)[] | null;
 }
 
+export interface RawShift extends RawJob {
+  readonly slots: Uint32Array;
+  readonly deltas: Int32Array;
+  /** [kvHeads, cells] by layer, or null: as `deltas`. */
+  readonly layerDeltas: readonly (Int32Array | null)[];
+  readonly failAt: number | null;
+}
+
 /** A query sample without its name. */
 export interface RawSample {
   readonly positions: Int32Array;
@@ -102,6 +110,44 @@ export interface RawAttention {
   readonly workingBytes: number;
 }
 
+export interface RawBench {
+  readonly backend: string;
+  readonly op: string;
+  readonly type: string;
+  readonly valueTransposed: boolean;
+  readonly layers: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly cells: number;
+  readonly ratio: number;
+  readonly threads: number;
+  readonly runs: number;
+  readonly queryRows: number;
+  readonly memoryLimit: number | null;
+  readonly flag: FlagExternal | null;
+}
+
+/** Times in seconds. */
+export interface RawBenchRow {
+  readonly variant: string;
+  readonly undoLog: boolean;
+  readonly bytes: number;
+  readonly operations: number;
+  readonly median: number;
+  readonly minimum: number;
+  readonly maximum: number;
+  readonly ratio: number;
+}
+
+export interface RawBenchResult {
+  readonly rows: readonly RawBenchRow[];
+  readonly compute: boolean;
+  readonly copy: number;
+  readonly peak: number;
+  readonly skipped: string;
+  readonly isa: string;
+}
+
 export interface NativeAddon {
   info(): {
     readonly abi: number;
@@ -125,10 +171,12 @@ export interface NativeAddon {
   createFlag(): FlagExternal;
   raiseFlag(flag: FlagExternal): void;
   prepare(request: RawPrepare): Promise<RawPrepared>;
+  /** A rope shift, with the same steps as a fold. */
+  prepareShift(request: RawShift): Promise<RawPrepared>;
   /** @returns fault points passed */
   commit(fold: FoldExternal, threads: number, failAt: number | null): Promise<number>;
   rollback(fold: FoldExternal, threads: number): Promise<number>;
-  dispose(fold: FoldExternal): void;
+  dispose(fold: FoldExternal): Promise<void>;
   readRows(
     request: RawRead & {
       readonly kind: "keys" | "values";
@@ -139,4 +187,6 @@ export interface NativeAddon {
   keyStats(request: RawRead): Promise<{ readonly norm: Float32Array; readonly meanCosine: Float32Array }>;
   turnQueries(request: RawTurn): Promise<Float32Array>;
   attend(request: RawAttend): Promise<RawAttention>;
+  benchOperations(): string[];
+  bench(request: RawBench): Promise<RawBenchResult>;
 }

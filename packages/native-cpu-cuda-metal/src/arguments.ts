@@ -1,5 +1,12 @@
 /** Types and lengths of targets and plans, checked before anything native sees them. */
-import { KvfoldError, type KvfoldErrorCode, type MergePlan, PLAN_VERSION, type Weights } from "@kvfold/core";
+import {
+  type KeyShift,
+  KvfoldError,
+  type KvfoldErrorCode,
+  type MergePlan,
+  PLAN_VERSION,
+  type Weights,
+} from "@kvfold/core";
 import { layerDifference, rawLayers } from "./layers.js";
 import { checkAttached, type NativeTarget } from "./memory.js";
 
@@ -60,6 +67,24 @@ export function checkTarget(target: NativeTarget): void {
  */
 export function checkDestinations(destinations: Uint32Array): void {
   needArray("KVFOLD_ARGUMENT", "destinations", destinations, Uint32Array);
+}
+
+/**
+ * Deltas with one entry a cell. Slots are walked natively.
+ * @throws KvfoldError KVFOLD_ARGUMENT
+ */
+export function checkShift(target: NativeTarget, { deltas, layers = null }: KeyShift): void {
+  const { cells, layers: shapes } = target.shape;
+  needArray("KVFOLD_ARGUMENT", "deltas", deltas, Int32Array, cells);
+  if (layers === null) return;
+  if (!Array.isArray(layers) || layers.length !== shapes.length) {
+    fail("KVFOLD_ARGUMENT", `deltas by layer need ${shapes.length} entries, one a layer`);
+  }
+  for (const [index, own] of layers.entries()) {
+    if (own === null) continue;
+    const length = shapes[index]!.kvHeads * cells;
+    needArray("KVFOLD_ARGUMENT", `deltas of layer ${index}`, own, Int32Array, length);
+  }
 }
 
 function needNumber(name: string, value: unknown, most: number): void {

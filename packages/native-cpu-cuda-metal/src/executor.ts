@@ -4,14 +4,16 @@ import {
   type Executor,
   type FitOutcome,
   type FoldTransaction,
+  type KeyShift,
   KvfoldError,
   type MergePlan,
   type PrepareOptions,
+  type ShiftOptions,
   throwIfAborted,
 } from "@kvfold/core";
 import { withFlag } from "./abort.js";
 import type { NativeAddon, RawPrepared } from "./addon.js";
-import { checkDestinations, checkPlanTypes, checkTarget } from "./arguments.js";
+import { checkDestinations, checkPlanTypes, checkShift, checkTarget } from "./arguments.js";
 import { rawLayers } from "./layers.js";
 import { loadAddon } from "./load.js";
 import { checkAttached, type NativeMemory, type NativeTarget } from "./memory.js";
@@ -62,6 +64,7 @@ export interface NativeExecutor extends Executor<NativeTarget> {
     plan: MergePlan,
     options: NativePrepareOptions,
   ): Promise<NativeFoldTransaction>;
+  prepareShift(target: NativeTarget, shift: KeyShift, options?: ShiftOptions): Promise<NativeFoldTransaction>;
 }
 
 export interface NativeExecutorOptions {
@@ -87,7 +90,7 @@ interface Settings {
 /**
  * Makes an executor on native memory. Results are the same bits for any number of threads.
  *
- * The caller keeps decoding away from the cache between `prepare` and the end of `commit` or `rollback`. A commit that
+ * The caller keeps decoding away from the cache between `prepare` (or `prepareShift`) and the end of `commit` or `rollback`. A commit that
  * failed has written half: roll it back.
  *
  * @throws KvfoldError KVFOLD_NATIVE_MISSING when the add-on is not built, KVFOLD_ARGUMENT on bad options
@@ -98,6 +101,7 @@ export function createNativeExecutor(options: NativeExecutorOptions = {}): Nativ
     name: settings.who,
     supports: (shape) => supports(settings, shape),
     prepare: (target, plan, prepareOptions) => prepare(settings, target, plan, prepareOptions),
+    prepareShift: (target, shift, shiftOptions = {}) => prepareShift(settings, target, shift, shiftOptions),
   };
 }
 
@@ -161,6 +165,32 @@ async function prepare(
   return createTransaction(settings, memory, prepared, plan.fit ? prepared.fits : null);
 }
 
+async function prepareShift(
+  settings: Settings,
+  target: NativeTarget,
+  shift: KeyShift,
+  { signal }: ShiftOptions,
+): Promise<NativeFoldTransaction> {
+  const { addon, backend, threads, who, faults } = settings;
+  throwIfAborted(signal, who);
+  checkTarget(target);
+  checkShift(target, shift);
+  const { memory, slots, shape } = target;
+  const { deltas, layers = null } = shift;
+  const layerDeltas = layers ?? shape.layers.map(() => null);
+  const failAt = faults?.prepareAt ?? null;
+  const prepared = await withFlag(addon, signal, who, (flag) =>
+    callNative(who, () =>
+      addon.prepareShift({
+        ...{ memory: memory.external, backend, threads, flag },
+        ...{ slots, deltas, layerDeltas, failAt },
+      }),
+    ),
+  );
+  if (faults !== null) faults.preparePoints = prepared.points;
+  return createTransaction(settings, memory, prepared, null);
+}
+
 function createTransaction(
   settings: Settings,
   memory: NativeMemory,
@@ -183,6 +213,6 @@ function createTransaction(
         checkAttached(memory);
         await addon.rollback(fold, threads);
       }),
-    dispose: () => addon.dispose(fold),
+    dispose: () => void addon.dispose(fold),
   };
 }

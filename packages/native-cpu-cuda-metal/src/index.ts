@@ -2,6 +2,14 @@
 
 export type { MemoryExternal } from "./addon.js";
 export {
+  type BenchOptions,
+  type BenchResult,
+  type BenchRow,
+  type BenchShape,
+  benchOperations,
+  runBench,
+} from "./bench.js";
+export {
   createNativeExecutor,
   type FaultWalk,
   type NativeBackend,

@@ -67,7 +67,7 @@ export type BackendInfo =
       readonly path: string;
       /** Instruction set of conversions: `scalar`, `f16c`. KVFOLD_ISA=scalar keeps to portable code. */
       readonly isa: string;
-      /** Instruction set of attention and fits: `scalar`, `avx2`, `avx512`; KVFOLD_ISA names the widest to use. */
+      /** Instruction set of attention and fits: `scalar`, `avx2`, `avx512`, `neon`; KVFOLD_ISA names the widest to use. */
       readonly attentionIsa: string;
       readonly backends: readonly string[];
       /** Devices of the CUDA backend, or why there is none, as a sentence. */

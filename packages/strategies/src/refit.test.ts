@@ -126,8 +126,8 @@ describe("refit solves for", () => {
 
 describe("refit", () => {
   it("asks for the signals that its options read, and for no others", () => {
-    expect(refit().signals).toEqual(["queries", "tokenLogProbs"]);
-    expect(refit({ sharedPins: 0 }).signals).toEqual(["queries"]);
+    expect(refit().signals).toEqual(["queries"]);
+    expect(refit({ sharedPins: 0.2 }).signals).toEqual(["queries", "tokenLogProbs"]);
     expect(refit({ queries: "repeat" }).signals).toEqual(["repeat", "queries"]);
     expect(refit({ queries: "repeat", fit: false }).signals).toEqual(["repeat"]);
     expect(refit().scope).toBe("all");

@@ -61,7 +61,7 @@ describe("every built-in", () => {
 });
 
 it("has the default that is documented", () => {
-  expect(defaultStrategy().expression).toBe("evict(by=keydiff,per=head)");
+  expect(defaultStrategy().expression).toBe("refit");
   expect(read("README.md")).toContain(`\`${defaultStrategy().expression}\``);
 });
 

@@ -8,6 +8,7 @@ import type { MergePlan } from "../plan/plan.js";
 import { type FitWork, fitOneHead, storeFitted, storeGiven } from "./fit-layer.js";
 import { type FoldedLayer, foldLayer } from "./fold-layer.js";
 import { valuePlane } from "./planes.js";
+import { prepareShift } from "./shift.js";
 import { checkDestinations, checkTarget, supportsShape } from "./supports.js";
 import { createTransaction, type FoldFault } from "./transaction.js";
 
@@ -26,6 +27,7 @@ export function createReferenceExecutor(options: ReferenceExecutorOptions = {}):
     name: "reference",
     supports: supportsShape,
     prepare: (target, plan, prepareOptions) => prepare(target, plan, prepareOptions, fault),
+    prepareShift: (target, shift, shiftOptions = {}) => prepareShift(target, shift, shiftOptions, fault),
   };
 }
 

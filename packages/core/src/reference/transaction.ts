@@ -71,7 +71,7 @@ export function createTransaction(
   };
 }
 
-/** Saves each old row, then writes the new one. */
+/** Saves each old row, then writes the new one; planes without new rows stay. */
 function writeLayer(
   target: MemoryTarget,
   destinations: Uint32Array,
@@ -84,6 +84,7 @@ function writeLayer(
     { plane: valuePlane(target, layer), rows: folded.values },
   ];
   planes.forEach(({ plane, rows }, which) => {
+    if (rows.length === 0) return; // nothing of this plane changes
     destinations.forEach((slot, row) => {
       const bytes = new Uint8Array(plane.rowBytes);
       readRow(plane, slot, bytes);

@@ -1,24 +1,29 @@
-// Which tokens of a sequence are kept as query samples: a uniform choice with a bound that no prompt length breaks.
+// Which tokens of a sequence are kept as query samples: the newest, and of the others a choice that favours later ones,
+// with a bound that no prompt length breaks.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <utility>
 #include <vector>
 
 namespace kvfold {
 
-// Offers arrive in the order of the tokens. One in `stride` is a candidate; candidate n has the priority hash(seed, n),
-// and the `capacity` candidates of lowest priority are kept (bottom-k sampling, Cohen and Kaplan 2007).
+// Offers arrive in the order of the tokens. The `newest` last ones are kept; a token that is no longer one of them
+// competes with the priority hash(seed, token) / (token + 1), and the `capacity - newest` of lowest priority are kept
+// (priority sampling, Duffield, Lund and Thorup 2007, with the place as the weight).
 //
-//     candidates  0 1 2 3 4 5 6 ..      priorities  7 3 9 1 4 8 2 ..      capacity 3  ->  kept, by priority: 3 6 1
+//     tokens   0 1 2 3 4 5 6 7 8 9     capacity 5, newest 3  ->  kept  . . . 3 . 5 . 7 8 9
+//     older    0 1 2 3 4 5 6            priorities  7 4 3 1 2 1 2  ->  the two lowest: 3 5
 //
-// So every candidate is kept with the same probability, any prefix in the order of priority is itself a uniform sample,
-// and the choice depends on neither batches nor on how often the reading was interrupted.
+// What is read next asks most like what was read last, so the newest stand for it; of the others a token is kept with a
+// probability in proportion to its place. Any prefix of `order` is a fair part of both kinds, and the choice depends on
+// neither batches nor on how often the reading was interrupted.
 class QueryReservoir {
  public:
-  QueryReservoir(uint32_t capacity, uint32_t stride, uint64_t seed)
-      : capacity_(capacity), stride_(stride == 0 ? 1 : stride), seed_(seed) {}
+  QueryReservoir(uint32_t capacity, uint32_t newest, uint64_t seed)
+      : capacity_(capacity), newest_(std::min(newest, capacity)), seed_(seed) {}
 
   static constexpr uint32_t kSkip = UINT32_MAX;
 
@@ -31,47 +36,54 @@ class QueryReservoir {
   // Slot that `position` takes, or kSkip.
   uint32_t offer(int32_t position) {
     const uint64_t token = offered_++;
-    if (token % stride_ != 0 || capacity_ == 0) return kSkip;
-    const uint64_t priority = mix(seed_ + token / stride_);
-    if (priority >= limit_) return kSkip;
-    if (entries_.size() < capacity_) {
-      entries_.push_back({position, priority, token});
-      return push(static_cast<uint32_t>(entries_.size() - 1));
+    if (capacity_ == 0) return kSkip;
+    const Entry entry = {position, mix(seed_ + token) / (token + 1), token};
+    if (newest_ == 0) return admit_new(entry);
+    uint32_t slot = kSkip;
+    if (queue_.size() == newest_) {
+      slot = admit_old(queue_.front());
+      queue_.pop_front();
     }
-    const auto [largest, slot] = heap_.front();
-    limit_ = std::max(largest, priority);
-    if (priority > largest) return kSkip;
-    std::pop_heap(heap_.begin(), heap_.end());
-    heap_.pop_back();
-    entries_[slot] = {position, priority, token};
-    return push(slot);
+    slot = place(entry, slot);
+    queue_.push_back(slot);
+    return slot;
   }
 
-  // Takes the last offers back. What they had displaced is lost, so candidates above the limit stay out for good: the
-  // sample is still every candidate below one limit, and therefore uniform.
+  // Takes the last offers back. What they had displaced is lost, so tokens above the limit stay out for good: the
+  // older ones are still every token below one limit, and therefore a fair choice.
   // @returns the slots that stay, in their order; they are renumbered from 0
   std::vector<uint32_t> take_back(uint64_t tokens) {
     offered_ -= std::min(tokens, offered_);
     if (offered_ == 0) limit_ = UINT64_MAX;  // nothing was displaced that is still wanted
-    std::vector<uint32_t> kept;
+    std::vector<uint32_t> kept, renumbered(entries_.size(), kSkip);
     std::vector<Entry> entries;
     for (uint32_t slot = 0; slot < entries_.size(); slot++) {
       if (entries_[slot].token >= offered_) continue;
+      renumbered[slot] = static_cast<uint32_t>(kept.size());
       kept.push_back(slot);
       entries.push_back(entries_[slot]);
     }
+    std::vector<bool> is_new(kept.size(), false);
+    std::deque<uint32_t> queue;
+    for (const uint32_t slot : queue_) {
+      if (renumbered[slot] == kSkip) continue;
+      queue.push_back(renumbered[slot]);
+      is_new[renumbered[slot]] = true;
+    }
     entries_.swap(entries);
+    queue_.swap(queue);
     heap_.clear();
-    for (uint32_t slot = 0; slot < entries_.size(); slot++) push(slot);
+    for (uint32_t slot = 0; slot < entries_.size(); slot++)
+      if (!is_new[slot]) push(slot);
     return kept;
   }
 
-  // Slots by rising priority.
+  // Slots in an order that has nothing to do with their age, nor with the priority by which older ones were kept.
   std::vector<uint32_t> order() const {
     std::vector<uint32_t> slots(entries_.size());
     for (uint32_t slot = 0; slot < slots.size(); slot++) slots[slot] = slot;
     std::sort(slots.begin(), slots.end(),
-              [&](uint32_t a, uint32_t b) { return entries_[a].priority < entries_[b].priority; });
+              [&](uint32_t a, uint32_t b) { return mix(entries_[a].priority) < mix(entries_[b].priority); });
     return slots;
   }
 
@@ -85,6 +97,43 @@ class QueryReservoir {
     return slot;
   }
 
+  // The entry takes the slot, or a new one after the last.
+  uint32_t place(const Entry &entry, uint32_t slot) {
+    if (slot == kSkip) {
+      entries_.push_back(entry);
+      return static_cast<uint32_t>(entries_.size() - 1);
+    }
+    entries_[slot] = entry;
+    return slot;
+  }
+
+  // Which slot becomes free, if any, when an entry of this priority competes: that of the loser. `own`: its slot.
+  uint32_t compete(uint64_t priority, uint32_t own) {
+    if (priority >= limit_) return own;
+    if (heap_.size() < capacity_ - newest_) return kSkip;
+    if (heap_.empty()) return own;
+    const auto [largest, slot] = heap_.front();
+    limit_ = std::max(largest, priority);
+    if (priority > largest) return own;
+    std::pop_heap(heap_.begin(), heap_.end());
+    heap_.pop_back();
+    return slot;
+  }
+
+  // A token that is no longer one of the newest: the slot that its going or staying sets free, or kSkip.
+  uint32_t admit_old(uint32_t slot) {
+    const uint32_t freed = compete(entries_[slot].priority, slot);
+    if (freed != slot) push(slot);
+    return freed;
+  }
+
+  // Without newest ones a token competes at once.
+  uint32_t admit_new(const Entry &entry) {
+    constexpr uint32_t kNone = kSkip - 1;
+    const uint32_t freed = compete(entry.priority, kNone);
+    return freed == kNone ? kSkip : push(place(entry, freed));
+  }
+
   // splitmix64's finalizer: every input bit reaches every output bit, and no two inputs collide
   static uint64_t mix(uint64_t x) {
     x += 0x9e3779b97f4a7c15ull;
@@ -94,12 +143,13 @@ class QueryReservoir {
   }
 
   uint32_t capacity_;
-  uint32_t stride_;
+  uint32_t newest_;
   uint64_t seed_;
   uint64_t offered_ = 0;
-  uint64_t limit_ = UINT64_MAX;  // candidates at or above it are out
+  uint64_t limit_ = UINT64_MAX;  // older tokens of this priority or a higher one are out
   std::vector<Entry> entries_;
-  std::vector<std::pair<uint64_t, uint32_t>> heap_;  // largest priority first
+  std::deque<uint32_t> queue_;                       // slots of the newest, the oldest of them first
+  std::vector<std::pair<uint64_t, uint32_t>> heap_;  // slots of the others, largest priority first
 };
 
 }  // namespace kvfold

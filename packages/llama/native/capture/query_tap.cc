@@ -2,6 +2,7 @@
 #include "query_tap.h"
 
 #include <cstring>
+#include <set>
 
 #include "failure.h"
 #include "ggml-backend.h"
@@ -34,6 +35,15 @@ int QueryTap::find(const ggml_tensor *node) const {
   return -1;
 }
 
+// Of several columns that took one slot, one after another, the last stays.
+void QueryTap::drop_overwritten(std::vector<Pick> *picks) {
+  std::set<uint32_t> taken;
+  std::vector<Pick> last;
+  for (auto pick = picks->rbegin(); pick != picks->rend(); ++pick)
+    if (taken.insert(pick->slot).second) last.push_back(*pick);
+  picks->assign(last.rbegin(), last.rend());
+}
+
 bool QueryTap::begin(int32_t first_position, uint32_t tokens) {
   Pending next(reservoir_);
   next.first_position = first_position;
@@ -42,6 +52,7 @@ bool QueryTap::begin(int32_t first_position, uint32_t tokens) {
     const uint32_t slot = next.reservoir.offer(first_position + static_cast<int32_t>(column));
     if (slot != QueryReservoir::kSkip) next.picks.push_back({column, slot});
   }
+  drop_overwritten(&next.picks);
   next.seen.assign(sources_.size(), 0);
   next.rows.resize(sources_.size());
   pending_.emplace(std::move(next));
@@ -95,7 +106,6 @@ void QueryTap::commit() {
   const size_t slots = pending_->reservoir.entries().size();
   for (size_t i = 0; i < sources_.size() && picked; i++)
     grow(rows_[i], slots, width_of(sources_[i]), reservoir_.capacity());
-  // in the order of the batch: a slot that was taken twice keeps the later one
   for (size_t i = 0; i < sources_.size() && picked; i++) {
     const size_t width = width_of(sources_[i]);
     for (size_t pick = 0; pick < pending_->picks.size(); pick++)

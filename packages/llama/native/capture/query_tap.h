@@ -31,8 +31,8 @@ struct QuerySource {
 // Hadamard rotation of a quantised cache.
 class QueryTap {
  public:
-  QueryTap(std::vector<QuerySource> sources, uint32_t max_positions, uint32_t stride, uint64_t seed)
-      : sources_(std::move(sources)), rows_(sources_.size()), reservoir_(max_positions, stride, seed) {}
+  QueryTap(std::vector<QuerySource> sources, uint32_t max_positions, uint32_t newest, uint64_t seed)
+      : sources_(std::move(sources)), rows_(sources_.size()), reservoir_(max_positions, newest, seed) {}
 
   // Announces tokens at consecutive positions. False if none of them is to be sampled: then nothing need be taken.
   bool begin(int32_t first_position, uint32_t tokens);
@@ -69,6 +69,7 @@ class QueryTap {
     std::vector<std::vector<uint16_t>> rows;  // [picks, heads, head_dim] of each source
   };
 
+  static void drop_overwritten(std::vector<Pick> *picks);
   int find(const ggml_tensor *node) const;
   void check_form(const ggml_tensor *node, const QuerySource &source, uint32_t seen) const;
 

@@ -93,12 +93,17 @@ constexpr napi_typedarray_type array_type<float>() { return napi_float32_array; 
 template <>
 constexpr napi_typedarray_type array_type<double>() { return napi_float64_array; }
 
+template <typename T>
+Napi::TypedArrayOf<T> typed_arg(const Napi::Value &value, const char *name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != array_type<T>())
+    throw Failure("KVFOLD_ARGUMENT", std::string(name) + " must be a typed array of the right type");
+  return value.As<Napi::TypedArrayOf<T>>();
+}
+
 // A copy of a typed array of exactly the element type T.
 template <typename T>
 std::vector<T> array_arg(const Napi::Value &value, const char *name) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != array_type<T>())
-    throw Failure("KVFOLD_ARGUMENT", std::string(name) + " must be a typed array of the right type");
-  const auto array = value.As<Napi::TypedArrayOf<T>>();
+  const auto array = typed_arg<T>(value, name);
   const T *data = array.ElementLength() == 0 ? nullptr : array.Data();
   return std::vector<T>(data, data + array.ElementLength());
 }
@@ -108,6 +113,18 @@ Napi::Value to_array(Napi::Env env, const std::vector<T> &values) {
   auto array = Napi::TypedArrayOf<T>::New(env, values.size());
   if (!values.empty()) std::copy(values.begin(), values.end(), array.Data());
   return array;
+}
+
+// The same without a copy: the array owns the numbers from now on, however many there are.
+template <typename T>
+Napi::Value take_array(Napi::Env env, std::vector<T> &&values) {
+  if (values.empty()) return to_array<T>(env, values);
+  auto held = std::make_unique<std::vector<T>>(std::move(values));
+  const auto buffer = Napi::ArrayBuffer::New(
+      env, held->data(), held->size() * sizeof(T), [](Napi::Env, void *, std::vector<T> *numbers) { delete numbers; },
+      held.get());
+  const size_t length = held.release()->size();
+  return Napi::TypedArrayOf<T>::New(env, length, buffer, 0);
 }
 
 // A promise of what `run` computes off the event loop; `resolve` turns it into a value on it.

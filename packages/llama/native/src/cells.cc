@@ -37,17 +37,21 @@ Napi::Value lowest_cells_of(const Napi::CallbackInfo &info) {
   return to_array<uint32_t>(info.Env(), lowest_cells(cache, sequence, count));
 }
 
-// commitCells(context, sequence, positions, destinations, failAt): read calls made. After a throw: restore.
+// commitCells(context, sequence, positions, destinations, failAt): promise of the read calls made. After a failure: restore.
 Napi::Value commit_cells_of(const Napi::CallbackInfo &info) {
-  const auto context = context_arg(info[0]);
+  auto context = context_arg(info[0]);
   const CacheInfo &cache = (*context)->foldable_cache();
   const llama_seq_id sequence = sequence_arg(*context, info[1]);
   const std::vector<int32_t> positions = array_arg<int32_t>(info[2], "positions");
   const std::vector<uint32_t> destinations = array_arg<uint32_t>(info[3], "destinations");
   const int64_t fail_at = integer_arg(info[4], "failAt", -1, INT32_MAX);
-  llama_synchronize((*context)->context());
-  const int64_t reads = commit_cells(cache, sequence, positions, destinations, fail_at);
-  return Napi::Number::New(info.Env(), static_cast<double>(reads));
+  return Job<int64_t>::start(
+      info.Env(),
+      [context = std::move(context), &cache, sequence, positions, destinations, fail_at]() {
+        llama_synchronize((*context)->context());
+        return commit_cells(cache, sequence, positions, destinations, fail_at);
+      },
+      [](Napi::Env env, int64_t &reads) { return Napi::Number::New(env, static_cast<double>(reads)); });
 }
 
 // setBias(context, sequence, slots, bias): replaces all entries of the sequence's stream. Zeros are left out.

@@ -46,9 +46,13 @@ ContextHandle::ContextHandle(std::shared_ptr<llama_model> weights, const Context
 
 ContextHandle::~ContextHandle() { free(); }
 
-void ContextHandle::free() {
+void ContextHandle::forbid_memory() {
   for (const auto &block : memories)
-    if (block != nullptr) block->memory.alive = 0;
+    if (block != nullptr && block->memory.alive != 0) block->memory.alive = 0;
+}
+
+void ContextHandle::free() {
+  forbid_memory();
   if (context_ != nullptr) llama_free(context_);
   context_ = nullptr;
   cache_.cache = nullptr;
@@ -150,11 +154,19 @@ Napi::Value create_context(const Napi::CallbackInfo &info) {
       [](Napi::Env env, Result &handle) { return wrap(env, handle); });
 }
 
-// freeContext(context): twice does no harm.
+// freeContext(context): promise. Twice does no harm.
 Napi::Value free_context(const Napi::CallbackInfo &info) {
   const auto handle = unwrap<ContextHandle>(info[0]);
-  if (handle->context() != nullptr) Exclusive(handle, true)->free();
-  return info.Env().Undefined();
+  std::shared_ptr<Exclusive> context;
+  if (handle->context() != nullptr) context = std::make_shared<Exclusive>(handle, true);
+  if (context != nullptr) (*context)->forbid_memory();
+  return Job<bool>::start(
+      info.Env(),
+      [context = std::move(context)]() {
+        if (context != nullptr) (*context)->free();
+        return true;
+      },
+      [](Napi::Env env, bool &) { return env.Undefined(); });
 }
 
 Napi::Object rope_object(Napi::Env env, const RopeFacts &rope) {

@@ -37,6 +37,8 @@ class ContextHandle {
   ContextHandle &operator=(const ContextHandle &) = delete;
 
   void free();
+  // Nobody starts work on the memory any more; `free` does it too.
+  void forbid_memory();
 
   llama_context *context() const { return context_; }
   const llama_vocab *vocab() const { return llama_model_get_vocab(weights_.get()); }

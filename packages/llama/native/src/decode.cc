@@ -146,7 +146,7 @@ Napi::Value decode(const Napi::CallbackInfo &info) {
       info.Env(), [context = std::move(context), job]() { return decode_now(**context, *job); },
       [](Napi::Env env, Decoded &decoded) -> Napi::Value {
         Napi::Object object = Napi::Object::New(env);
-        object.Set("logits", decoded.logits.empty() ? env.Null() : to_array<float>(env, decoded.logits));
+        object.Set("logits", decoded.logits.empty() ? env.Null() : take_array<float>(env, std::move(decoded.logits)));
         object.Set("logProbs", decoded.log_probs.empty() ? env.Null() : to_array<float>(env, decoded.log_probs));
         object.Set("attentionLength", Napi::Number::New(env, decoded.attention_length));
         return object;

@@ -90,10 +90,16 @@ Napi::Value load_model(const Napi::CallbackInfo &info) {
       [](Napi::Env env, Result &model) { return wrap(env, model); });
 }
 
-// freeModel(model): the weights go when the last context is freed. Twice does no harm.
+// freeModel(model): promise. The weights go when the last context is freed. Twice does no harm.
 Napi::Value free_model(const Napi::CallbackInfo &info) {
-  unwrap<ModelHandle>(info[0])->weights.reset();
-  return info.Env().Undefined();
+  auto weights = std::make_shared<std::shared_ptr<llama_model>>(std::move(unwrap<ModelHandle>(info[0])->weights));
+  return Job<bool>::start(
+      info.Env(),
+      [weights]() {
+        weights->reset();
+        return true;
+      },
+      [](Napi::Env env, bool &) { return env.Undefined(); });
 }
 
 std::string meta(const llama_model *model, const char *key) {

@@ -25,14 +25,14 @@ std::vector<QuerySource> sources_arg(const CacheInfo &cache, const Napi::Value &
   return sources;
 }
 
-// startQueries(context, {maxPositions, maxBytes, stride, seed, layers}): a handle. Nothing is allocated beyond maxBytes.
+// startQueries(context, {maxPositions, newest, maxBytes, seed, layers}): a handle. Nothing is allocated beyond maxBytes.
 Napi::Value start_queries(const Napi::CallbackInfo &info) {
   const auto context = context_arg(info[0]);
   if (!info[1].IsObject()) throw Failure("KVFOLD_ARGUMENT", "expected options");
   const Napi::Object given = info[1].As<Napi::Object>();
   const auto positions = static_cast<uint32_t>(integer_arg(given.Get("maxPositions"), "maxPositions", 1, INT32_MAX));
   const auto most = static_cast<uint64_t>(integer_arg(given.Get("maxBytes"), "maxBytes", 0, int64_t{1} << 53));
-  const auto stride = static_cast<uint32_t>(integer_arg(given.Get("stride"), "stride", 1, INT32_MAX));
+  const auto newest = static_cast<uint32_t>(integer_arg(given.Get("newest"), "newest", 0, positions));
   const auto seed = static_cast<uint64_t>(integer_arg(given.Get("seed"), "seed", 0, UINT32_MAX));
   std::vector<QuerySource> sources = sources_arg((*context)->foldable_cache(), given.Get("layers"));
   const uint64_t bytes = QueryTap::bytes_needed(sources, positions);
@@ -41,7 +41,8 @@ Napi::Value start_queries(const Napi::CallbackInfo &info) {
                   "a sample of the queries at " + std::to_string(positions) + " positions needs " +
                       std::to_string(bytes) + " bytes, the limit is " + std::to_string(most),
                   "give smaller queryRows or larger queryBytes");
-  return wrap(info.Env(), std::make_shared<QueriesHandle>(QueryTap(std::move(sources), positions, stride, seed)));
+  auto tap = std::make_shared<QueryTap>(std::move(sources), positions, newest, seed);
+  return wrap(info.Env(), std::make_shared<QueriesHandle>(std::move(tap)));
 }
 
 std::vector<uint16_t> in_order(const QueryTap &tap, size_t source, const std::vector<uint32_t> &order) {
@@ -55,59 +56,90 @@ std::vector<uint16_t> in_order(const QueryTap &tap, size_t source, const std::ve
   return rows;
 }
 
-// takeQueries(queries): {positions, layers: [{rows, heads}]}, a copy; samples by rising priority, layers as asked for.
-Napi::Value take_queries(const Napi::CallbackInfo &info) {
-  const auto handle = unwrap<QueriesHandle>(info[0]);
-  const HeldQueries held(*handle);
-  const QueryTap &tap = handle->tap;
-  const std::vector<uint32_t> order = tap.reservoir().order();
+struct Taken {
   std::vector<int32_t> positions;
-  for (const uint32_t slot : order) positions.push_back(tap.reservoir().entries()[slot].position);
-  Napi::Object object = Napi::Object::New(info.Env());
-  object.Set("positions", to_array<int32_t>(info.Env(), positions));
-  Napi::Array layers = Napi::Array::New(info.Env(), tap.sources().size());
-  for (uint32_t i = 0; i < tap.sources().size(); i++) {
-    Napi::Object layer = Napi::Object::New(info.Env());
-    layer.Set("rows", to_array<uint16_t>(info.Env(), in_order(tap, i, order)));
-    layer.Set("heads", Napi::Number::New(info.Env(), tap.sources()[i].heads));
+  std::vector<std::vector<uint16_t>> rows;
+  std::vector<uint32_t> heads;
+};
+
+Taken take_now(const QueryTap &tap) {
+  const std::vector<uint32_t> order = tap.reservoir().order();
+  Taken taken;
+  for (const uint32_t slot : order) taken.positions.push_back(tap.reservoir().entries()[slot].position);
+  for (size_t i = 0; i < tap.sources().size(); i++) {
+    taken.rows.push_back(in_order(tap, i, order));
+    taken.heads.push_back(tap.sources()[i].heads);
+  }
+  return taken;
+}
+
+Napi::Value taken_object(Napi::Env env, Taken &taken) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("positions", take_array<int32_t>(env, std::move(taken.positions)));
+  Napi::Array layers = Napi::Array::New(env, taken.rows.size());
+  for (uint32_t i = 0; i < taken.rows.size(); i++) {
+    Napi::Object layer = Napi::Object::New(env);
+    layer.Set("rows", take_array<uint16_t>(env, std::move(taken.rows[i])));
+    layer.Set("heads", Napi::Number::New(env, taken.heads[i]));
     layers.Set(i, layer);
   }
   object.Set("layers", layers);
   return object;
 }
 
+// takeQueries(queries): promise of {positions, layers: [{rows, heads}]}, a copy; samples in the order of the reservoir, layers as
+// asked for.
+Napi::Value take_queries(const Napi::CallbackInfo &info) {
+  auto held = std::make_shared<OwnedQueries>(unwrap<QueriesHandle>(info[0]));
+  return Job<Taken>::start(
+      info.Env(), [held = std::move(held)]() { return take_now(held->handle->tap()); }, taken_object);
+}
+
 // queryBytes(queries): what the sample occupies now.
 Napi::Value query_bytes(const Napi::CallbackInfo &info) {
   const auto handle = unwrap<QueriesHandle>(info[0]);
   const HeldQueries held(*handle);
-  const QueryTap &tap = handle->tap;
+  const QueryTap &tap = handle->tap();
   const uint64_t bytes = QueryTap::bytes_needed(tap.sources(), tap.reservoir().entries().size());
   return Napi::Number::New(info.Env(), static_cast<double>(bytes));
 }
 
-// copyQueries(queries): a handle of its own; each goes on without the other.
+// copyQueries(queries): a handle of its own; each goes on without the other. Nothing is copied before one does.
 Napi::Value copy_queries(const Napi::CallbackInfo &info) {
   const auto handle = unwrap<QueriesHandle>(info[0]);
   const HeldQueries held(*handle);
-  return wrap(info.Env(), std::make_shared<QueriesHandle>(handle->tap));
+  return wrap(info.Env(), std::make_shared<QueriesHandle>(handle->shared));
 }
 
-// takeBackQueries(queries, tokens): the last tokens that were offered are gone.
+// takeBackQueries(queries, tokens): promise. The last tokens that were offered are gone.
 Napi::Value take_back_queries(const Napi::CallbackInfo &info) {
-  const auto handle = unwrap<QueriesHandle>(info[0]);
-  const HeldQueries held(*handle);
-  handle->tap.take_back(static_cast<uint64_t>(integer_arg(info[1], "tokens", 0, INT32_MAX)));
-  return info.Env().Undefined();
+  auto held = std::make_shared<OwnedQueries>(unwrap<QueriesHandle>(info[0]));
+  const auto tokens = static_cast<uint64_t>(integer_arg(info[1], "tokens", 0, INT32_MAX));
+  return Job<bool>::start(
+      info.Env(),
+      [held = std::move(held), tokens]() {
+        held->handle->own_tap().take_back(tokens);
+        return true;
+      },
+      [](Napi::Env env, bool &) { return env.Undefined(); });
 }
 
-// freeQueries(queries): its memory, at once; twice does no harm.
+// freeQueries(queries): promise. The sample cannot be used any more at once; twice does no harm.
 Napi::Value free_queries(const Napi::CallbackInfo &info) {
   const auto handle = unwrap<QueriesHandle>(info[0]);
-  if (handle->released) return info.Env().Undefined();
-  const HeldQueries held(*handle);
-  handle->tap = QueryTap({}, 1, 1, 0);
-  handle->released = true;
-  return info.Env().Undefined();
+  auto tap = std::make_shared<std::shared_ptr<QueryTap>>();
+  if (!handle->released) {
+    const HeldQueries held(*handle);
+    tap->swap(handle->shared);
+    handle->released = true;
+  }
+  return Job<bool>::start(
+      info.Env(),
+      [tap]() {
+        tap->reset();
+        return true;
+      },
+      [](Napi::Env env, bool &) { return env.Undefined(); });
 }
 
 }  // namespace

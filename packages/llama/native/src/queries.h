@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <utility>
 
 #include "context.h"
@@ -9,11 +10,21 @@
 
 namespace kvfold {
 
-// A sample that a sequence or a snapshot of it holds. Used by one call at a time.
+// A sample that a sequence or a snapshot of it holds. Used by one call at a time. Copies share the numbers until one of
+// them is fed again, which happens off the event loop.
 struct QueriesHandle {
-  explicit QueriesHandle(QueryTap made) : tap(std::move(made)) {}
+  explicit QueriesHandle(std::shared_ptr<QueryTap> made) : shared(std::move(made)) {}
 
-  QueryTap tap;
+  // Not once released.
+  const QueryTap &tap() const { return *shared; }
+  // To write to.
+  QueryTap &own_tap() {
+    if (shared.use_count() > 1) shared = std::make_shared<QueryTap>(*shared);
+    std::atomic_thread_fence(std::memory_order_acquire);  // whoever shared it has done with it
+    return *shared;
+  }
+
+  std::shared_ptr<QueryTap> shared;
   bool released = false;
   std::atomic<bool> busy{false};
 };
@@ -41,12 +52,20 @@ class HeldQueries {
   QueriesHandle &handle_;
 };
 
+// The same for a job, which takes the only reference with it.
+struct OwnedQueries {
+  explicit OwnedQueries(std::shared_ptr<QueriesHandle> of) : handle(std::move(of)), right(*handle) {}
+
+  std::shared_ptr<QueriesHandle> handle;
+  HeldQueries right;
+};
+
 // A tap listens to a context while this lives; a batch without a token to sample needs no callback at all.
 class Listening {
  public:
   Listening(ContextHandle &context, QueriesHandle &queries, int32_t first_position, uint32_t tokens)
-      : held_(queries), context_(context), tap_(queries.tap) {
-    if (queries.tap.begin(first_position, tokens)) context_.listen(&queries.tap);
+      : held_(queries), context_(context), tap_(queries.own_tap()) {
+    if (tap_.begin(first_position, tokens)) context_.listen(&tap_);
   }
   ~Listening() { context_.listen(nullptr); }
   Listening(const Listening &) = delete;

@@ -22,19 +22,24 @@ Napi::Value state_bytes(const Napi::CallbackInfo &info) {
   using Result = std::vector<uint8_t>;
   return Job<Result>::start(
       info.Env(), [context = std::move(context), sequence]() { return state_bytes_now(**context, sequence); },
-      [](Napi::Env env, Result &bytes) { return to_array<uint8_t>(env, bytes); });
+      [](Napi::Env env, Result &bytes) { return take_array<uint8_t>(env, std::move(bytes)); });
 }
 
 constexpr size_t kPrefix = 8;  // magic and sequence, before the memory part of a state
 
-void set_state_now(ContextHandle &context, llama_seq_id sequence, const std::vector<uint8_t> &bytes,
+struct Bytes {
+  const uint8_t *data;
+  size_t size;
+};
+
+void set_state_now(ContextHandle &context, llama_seq_id sequence, Bytes bytes,
                    const std::vector<uint32_t> &destinations) {
   take_log_problems();
   try {
-    if (bytes.size() < kPrefix) throw Failure("KVFOLD_STATE", "the state ends too early");
+    if (bytes.size < kPrefix) throw Failure("KVFOLD_STATE", "the state ends too early");
     if (!destinations.empty()) {
-      restore_cells(context.foldable_cache(), sequence, bytes.data() + kPrefix, bytes.size() - kPrefix, destinations);
-    } else if (llama_state_seq_set_data(context.context(), bytes.data(), bytes.size(), sequence) == 0) {
+      restore_cells(context.foldable_cache(), sequence, bytes.data + kPrefix, bytes.size - kPrefix, destinations);
+    } else if (llama_state_seq_set_data(context.context(), bytes.data, bytes.size, sequence) == 0) {
       throw Failure("KVFOLD_STATE", "llama.cpp refused it");
     }
   } catch (const std::exception &error) {
@@ -46,19 +51,22 @@ void set_state_now(ContextHandle &context, llama_seq_id sequence, const std::vec
 }
 
 // setState(context, sequence, bytes, destinations): promise. Without destinations llama.cpp chooses the cells.
-// A failure leaves the sequence empty.
+// A failure leaves the sequence empty. The bytes are not copied, which would take long here: a snapshot keeps them, and
+// they stay as they are while it lives.
 Napi::Value set_state(const Napi::CallbackInfo &info) {
   auto context = context_arg(info[0]);
   const llama_seq_id sequence = sequence_arg(*context, info[1]);
-  auto bytes = std::make_shared<std::vector<uint8_t>>(array_arg<uint8_t>(info[2], "bytes"));
+  const auto array = typed_arg<uint8_t>(info[2], "bytes");
+  const Bytes bytes = {array.ElementLength() == 0 ? nullptr : array.Data(), array.ElementLength()};
+  auto held = std::make_shared<Napi::ObjectReference>(Napi::Persistent(array.As<Napi::Object>()));
   auto destinations = std::make_shared<std::vector<uint32_t>>(array_arg<uint32_t>(info[3], "destinations"));
   return Job<bool>::start(
       info.Env(),
       [context = std::move(context), sequence, bytes, destinations]() {
-        set_state_now(**context, sequence, *bytes, *destinations);
+        set_state_now(**context, sequence, bytes, *destinations);
         return true;
       },
-      [](Napi::Env env, bool &) { return env.Undefined(); });
+      [held](Napi::Env env, bool &) { return env.Undefined(); });
 }
 
 // removeRange(context, sequence, from, to): drops the cells at positions from <= p < to; -1: open end. False: cannot.

@@ -89,7 +89,7 @@ function contextObject<Model>(state: ContextState, source: ContextSource<Model>)
       addon.cancel(state.handle);
       await state.gate.run(() => {
         for (const sequence of state.sequences.values()) dropQueries(sequence);
-        addon.freeContext(state.handle);
+        return addon.freeContext(state.handle);
       });
     },
   };

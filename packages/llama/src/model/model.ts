@@ -174,7 +174,7 @@ function modelObject(addon: LlamaAddon, handle: ModelHandle, path: string, fileB
         throw failure("KVFOLD_ARGUMENT", "options must be an object");
       return createContext({ addon, handle, raw, model, supported: info.supported }, options);
     },
-    dispose: async () => addon.freeModel(handle),
+    dispose: () => addon.freeModel(handle),
   };
   return model;
 }

@@ -123,15 +123,15 @@ export interface RawQueryOptions {
   readonly maxPositions: number;
   /** A full sample that needs more is refused. */
   readonly maxBytes: number;
-  /** One token in so many is a candidate. */
-  readonly stride: number;
+  /** So many of them are the newest tokens; of those before, later ones are kept with a higher probability. */
+  readonly newest: number;
   readonly seed: number;
   /** Indices into the layers of the cache. */
   readonly layers: Uint32Array;
 }
 
 export interface RawQueries {
-  /** In an order in which every beginning is a uniform sample. [samples] */
+  /** In an order in which every beginning holds newest and older ones in the same proportion. [samples] */
   readonly positions: Int32Array;
   /** As asked for; rows are f16 bits [samples, heads, keyDim]. */
   readonly layers: readonly { readonly rows: Uint16Array; readonly heads: number }[];
@@ -148,7 +148,7 @@ export interface LlamaAddon {
   createFlag(): CancelFlag;
   raiseFlag(flag: CancelFlag): void;
   loadModel(path: string, flag: CancelFlag, onProgress?: (fraction: number) => void): Promise<ModelHandle>;
-  freeModel(model: ModelHandle): void;
+  freeModel(model: ModelHandle): Promise<void>;
   metaValue(model: ModelHandle, key: string): string | undefined;
   describeModel(model: ModelHandle): RawModel;
   tokenize(model: ModelHandle, text: string, bos: boolean, special: boolean): Int32Array;
@@ -156,7 +156,7 @@ export interface LlamaAddon {
   tokenText(model: ModelHandle, token: number): string;
   isEnd(model: ModelHandle, token: number): boolean;
   createContext(model: ModelHandle, options: RawContextOptions): Promise<ContextHandle>;
-  freeContext(context: ContextHandle): void;
+  freeContext(context: ContextHandle): Promise<void>;
   describeContext(context: ContextHandle): RawContext;
   decode(context: ContextHandle, job: RawDecode): Promise<RawDecoded>;
   cancel(context: ContextHandle): void;
@@ -170,7 +170,7 @@ export interface LlamaAddon {
     positions: Int32Array,
     destinations: Uint32Array,
     failAt: number,
-  ): number;
+  ): Promise<number>;
   setBias(context: ContextHandle, sequence: number, slots: Uint32Array, bias: Float32Array): void;
   biasRewrites(context: ContextHandle): number;
   memoryOf(context: ContextHandle, sequence: number, frequencies: readonly Float64Array[]): unknown;
@@ -185,11 +185,11 @@ export interface LlamaAddon {
   removeRange(context: ContextHandle, sequence: number, from: number, to: number): boolean;
   largestPosition(context: ContextHandle, sequence: number): number;
   startQueries(context: ContextHandle, options: RawQueryOptions): QueriesHandle;
-  takeQueries(queries: QueriesHandle): RawQueries;
+  takeQueries(queries: QueriesHandle): Promise<RawQueries>;
   /** Bytes that the sample occupies now. */
   queryBytes(queries: QueriesHandle): number;
   copyQueries(queries: QueriesHandle): QueriesHandle;
   /** The last tokens are gone. */
-  takeBackQueries(queries: QueriesHandle, tokens: number): void;
-  freeQueries(queries: QueriesHandle): void;
+  takeBackQueries(queries: QueriesHandle, tokens: number): Promise<void>;
+  freeQueries(queries: QueriesHandle): Promise<void>;
 }

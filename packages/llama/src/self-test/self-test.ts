@@ -100,7 +100,7 @@ async function checkUndo(sequence: LlamaSequence): Promise<void> {
   const { slots, positions } = context.addon.cellMap(context.handle, id);
   let failed = false;
   try {
-    context.addon.commitCells(context.handle, id, positions, slots, 9);
+    await context.addon.commitCells(context.handle, id, positions, slots, 9);
   } catch {
     failed = true;
   }
@@ -108,7 +108,7 @@ async function checkUndo(sequence: LlamaSequence): Promise<void> {
     failed && context.addon.cellMap(context.handle, id).slots.length === 0,
     "a failed commit does not empty the sequence",
   );
-  context.addon.commitCells(context.handle, id, positions, slots, -1);
+  await context.addon.commitCells(context.handle, id, positions, slots, -1);
   must(Buffer.compare(before, await sequence.stateBytes()) === 0, "the old cells cannot be put back");
 }
 

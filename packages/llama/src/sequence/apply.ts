@@ -69,7 +69,7 @@ async function foldNow(
   const executor = faults.executor ?? context.executor();
   const supported = executor.supports(leased.shape);
   if (supported !== true) throw failure("KVFOLD_UNSUPPORTED", supported);
-  const queries = plan.fit === null ? null : querySample(state);
+  const queries = plan.fit === null ? null : await querySample(state);
   checkFitSample(plan, leased.shape, queries);
   const target = { ...leased, slots: viewSlots(state) };
   const destinations = addon.lowestCells(handle, state.id, plan.rows);
@@ -109,7 +109,7 @@ async function commit(
     await transaction.commit();
     faults.at?.("written");
     const failAt = faults.metadataReadAt ?? -1;
-    context.addon.commitCells(context.handle, state.id, plan.positions, destinations, failAt);
+    await context.addon.commitCells(context.handle, state.id, plan.positions, destinations, failAt);
     faults.at?.("committed");
     sidecar.replace(after);
     refreshBias(state, destinations);
@@ -131,7 +131,7 @@ async function undo(
 ): Promise<void> {
   try {
     await transaction.rollback();
-    restoreCells(state, target);
+    await restoreCells(state, target);
     refreshBias(state, target.slots);
   } catch (second) {
     state.broken = new KvfoldError("KVFOLD_INTERNAL", "a fold failed and could not be undone", {
@@ -144,10 +144,10 @@ async function undo(
 }
 
 /** Gives the sequence its old cells again, in memory order as llama.cpp wants them. */
-function restoreCells(state: SequenceState, { slots, positions }: NativeTarget): void {
+async function restoreCells(state: SequenceState, { slots, positions }: NativeTarget): Promise<void> {
   const order = Array.from(slots.keys()).sort((a, b) => slots[a]! - slots[b]!);
   const { addon, handle } = state.context;
-  addon.commitCells(
+  await addon.commitCells(
     handle,
     state.id,
     Int32Array.from(order, (cell) => positions[cell]!),

@@ -37,7 +37,7 @@ export function rewindSequence(state: SequenceState, position: number): Promise<
     const drop = next - position;
     if (drop === 0) return;
     checkCut(state, position, drop);
-    await context.gate.run(() => {
+    await context.gate.run(async () => {
       if (!context.addon.removeRange(context.handle, state.id, position, -1)) {
         throw failure(
           "KVFOLD_REWIND",
@@ -46,11 +46,11 @@ export function rewindSequence(state: SequenceState, position: number): Promise<
         );
       }
       sidecar.drop(drop);
-      takeBackQueries(state, drop);
       state.tokensSeen -= drop;
       state.lastLogits = null;
       state.generation += 1;
       refreshBias(state, null);
+      await takeBackQueries(state, drop);
     });
   });
 }

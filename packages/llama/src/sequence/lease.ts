@@ -54,12 +54,13 @@ export async function takeLease(state: SequenceState): Promise<CacheLease> {
   }
 }
 
-function makeLease(state: SequenceState, token: object): CacheLease {
+async function makeLease(state: SequenceState, token: object): Promise<CacheLease> {
   needUsable(state);
   const { context } = state;
   const target = targetOf(state, context.memory(state.id), viewSlots(state));
   const records = state.sidecar.records();
   const { tokenText } = context;
+  const queries = await querySample(state);
   const read = async (layer: number, job: () => Promise<Float32Array>): Promise<Float32Array> => {
     needLayer(lease, layer);
     needFresh(state, lease);
@@ -77,7 +78,7 @@ function makeLease(state: SequenceState, token: object): CacheLease {
     tokens: records.tokens.slice(),
     signals: {
       tokenLogProbs: state.hasLogProbs ? records.logProbs.slice() : null,
-      queries: querySample(state),
+      queries,
       repeat: repeatNow(state),
     },
     ...(tokenText === null ? {} : { tokenText }),

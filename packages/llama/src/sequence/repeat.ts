@@ -138,7 +138,7 @@ async function readChunk(
   try {
     await append(state, lead, 0, null, options);
     await append(state, chunk, lead.length, tap.handle, options);
-    const sample = sampleOf(state, state.context.addon.takeQueries(tap.handle));
+    const sample = sampleOf(state, await state.context.addon.takeQueries(tap.handle));
     for (const [layer, into] of most.entries()) {
       throwIfAborted(options.signal, WHO);
       const seen = await state.context.gate.run(() => {
@@ -150,7 +150,7 @@ async function readChunk(
       });
     }
   } finally {
-    state.context.addon.freeQueries(tap.handle);
+    await state.context.addon.freeQueries(tap.handle);
     await takeOut(state);
   }
 }

@@ -1,9 +1,8 @@
-// attend: blocks of 64 query rows in at most 16 chunks; statistics are joined in a chunk block by block, then chunk by
+// attend: blocks of 48 query rows in at most 16 chunks; statistics are joined in a chunk block by block, then chunk by
 // chunk in order, so that the result does not know how many threads there were.
 #include <cmath>
 #include <cstring>
 
-#include "arena.h"
 #include "attention.h"
 #include "block.h"
 #include "check.h"
@@ -19,6 +18,7 @@ constexpr size_t kChunks = 16;
 
 struct Shape {
   size_t blocks, chunks, block_offset, sums_offset;
+  PackedLayout packed;
   uint64_t block_floats;
   Layout layout;
 
@@ -33,6 +33,7 @@ Shape shape_of(const kvfold_attend_input &input, uint32_t threads) {
   if (!block_floats(input.cells, input.key_dim, input.value_dim, &shape.block_floats)) shape.block_floats = UINT64_MAX;
   shape.block_offset = shape.layout.floats(shape.block_floats, threads);
   shape.sums_offset = shape.layout.floats(3 * shape.chunks, input.cells);
+  shape.packed = packed_layout(input.cells, input.key_dim, input.value_dim, input.bias.length > 0, &shape.layout);
   return shape;
 }
 
@@ -43,6 +44,7 @@ struct Run {
   const Shape &shape;
   const Arena &arena;
   Parallel &parallel;
+  Head head;
 
   bool counts() const { return output.maximum.length + output.mean.length + output.rms.length > 0; }
 
@@ -52,28 +54,40 @@ struct Run {
   }
 
   void chunk(size_t index, uint32_t worker) const {
-    const size_t cells = input.cells, value_dim = input.value_dim;
-    const Block block = block_in(arena.at(shape.block_offset) + worker * static_cast<size_t>(shape.block_floats), cells,
-                                 input.key_dim, value_dim);
-    const bool valued = value_dim > 0 && output.outputs.length > 0;
-    const Head head = {input.queries.data, input.keys.data, input.bias.length > 0 ? input.bias.data : nullptr,
-                       valued ? input.values.data : nullptr, cells, input.key_dim, valued ? value_dim : 0};
     const Sums sum = sums(index);
-    std::memset(sum.maximum, 0, 3 * cells * sizeof(float));
-    for (size_t b = shape.start(index); b < shape.start(index + 1); b++) {
-      const size_t first = b * kLanes, lanes = input.rows - first < kLanes ? input.rows - first : kLanes;
-      if (parallel.stop() || !attend_block(kernels, head, nullptr, first, lanes, block, parallel)) return;
-      if (counts()) count(block, sum);
-      if (valued) {
-        kernels.transpose(block.outputs, kLanes, value_dim, lanes, output.outputs.data + first * value_dim, value_dim);
-      }
+    std::memset(sum.maximum, 0, 3 * size_t{input.cells} * sizeof(float));
+    const size_t end = shape.start(index + 1);
+    for (size_t block = shape.start(index); block < end; block += kInStep) {
+      if (!together(block, end - block < kInStep ? end - block : kInStep, worker, sum)) return;
     }
   }
 
-  void count(const Block &block, const Sums &sum) const {
+  /// Some blocks in step. False when stopped.
+  bool together(size_t first, size_t count, uint32_t worker, const Sums &sum) const {
+    float *memory = arena.at(shape.block_offset) + worker * static_cast<size_t>(shape.block_floats);
+    const size_t dim = input.value_dim;
+    Rows rows[kInStep] = {};
+    Block blocks[kInStep] = {};
+    for (size_t i = 0; i < count; i++) {
+      const size_t row = (first + i) * kLanes;
+      blocks[i] = block_in(memory, input.cells, input.key_dim, dim, i);
+      rows[i].count = input.rows - row < kLanes ? input.rows - row : kLanes;
+      for (size_t lane = 0; lane < rows[i].count; lane++) rows[i].index[lane] = row + lane;
+    }
+    if (parallel.stop() || !attend_blocks(kernels, head, rows, blocks, count, parallel)) return false;
+    for (size_t i = 0; i < count; i++) {
+      if (counts()) join_block(blocks[i], sum);
+      if (head.value_dim == 0) continue;
+      float *to = output.outputs.data + rows[i].index[0] * dim;
+      kernels.transpose(blocks[i].outputs, kLanes, dim, rows[i].count, to, dim);
+    }
+    return true;
+  }
+
+  void join_block(const Block &block, const Sums &sum) const {
     for (size_t cell = 0, tile = 0; cell < input.cells; cell += kTile, tile++) {
       const size_t cells = input.cells - cell < kTile ? input.cells - cell : kTile;
-      kernels.statistics(block.weights + cell * kLanes, cells, block.factors + tile * kLanes,
+      kernels.statistics(block.tile(tile), cells, block.factors + tile * kLanes,
                          {sum.maximum + cell, sum.sum + cell, sum.squares + cell});
     }
   }
@@ -128,7 +142,13 @@ extern "C" kvfold_status kvfold_attend(const kvfold_attend_input *input, const k
   const Shape shape = shape_of(*input, parallel.threads());
   Arena arena;
   if (!arena.allocate(shape.layout)) return fail_memory(error, "attend");
-  const Run run = {*kernels, *input, *output, shape, arena, parallel};
+  const bool valued = input->value_dim > 0 && output->outputs.length > 0;
+  const PlainHead plain = {input->keys.data, valued ? input->values.data : nullptr,
+                           input->bias.length > 0 ? input->bias.data : nullptr, input->cells, input->key_dim,
+                           input->value_dim};
+  const Head head = {input->queries.data, pack_head(*kernels, plain, shape.packed, arena, parallel), input->cells,
+                     input->key_dim, valued ? input->value_dim : 0};
+  const Run run = {*kernels, *input, *output, shape, arena, parallel, head};
   parallel.for_each(shape.chunks, [&run](size_t chunk, uint32_t worker) { run.chunk(chunk, worker); });
   if (parallel.stopped()) return fail_aborted(error);
   if (run.counts()) run.join();

@@ -10,8 +10,8 @@
  * Keys are rotated, any Hadamard rotation of keys undone. Values may stay in a Hadamard basis: both operations give the
  * same answer in every orthogonal basis of the channels.
  *
- * Results have the same bits for any number of threads, and with AVX2 and AVX-512; the portable build ("scalar") rounds
- * products and sums apart.
+ * Results have the same bits for any number of threads, and with AVX2, AVX-512 and NEON; the portable build ("scalar")
+ * rounds products and sums apart.
  */
 #ifndef KVFOLD_ATTENTION_H
 #define KVFOLD_ATTENTION_H
@@ -44,8 +44,8 @@ typedef struct kvfold_attention_options {
   const kvfold_workers *workers; /* NULL: the calling thread */
   int (*cancelled)(void *data);  /* (optional) polled between blocks, from all threads */
   void *cancelled_data;
-  /* NULL: the best of processor and environment (KVFOLD_ISA). Otherwise "scalar", "avx2" or "avx512": this one, or
-   * KVFOLD_STATUS_UNSUPPORTED. */
+  /* NULL: the best of processor and environment (KVFOLD_ISA). Otherwise "scalar", "avx2", "avx512" or "neon": this
+   * one, or KVFOLD_STATUS_UNSUPPORTED. */
   const char *isa;
 } kvfold_attention_options;
 
@@ -69,8 +69,8 @@ typedef struct kvfold_attend_output {
   kvfold_f32_buffer outputs; /* [rows, value_dim] */
 } kvfold_attend_output;
 
-/* Bytes that kvfold_attend will allocate with that many threads: 256 B a cell and thread, 192 B a cell, and small
- * change. Pointers of the input are not looked at. */
+/* Bytes that kvfold_attend will allocate with that many threads: 576 B a cell and thread, 192 B a cell, keys and values
+ * once more, and small change. Pointers of the input are not looked at. */
 kvfold_status kvfold_attend_memory(const kvfold_attend_input *input, uint32_t threads, uint64_t *bytes,
                                    kvfold_error *error);
 kvfold_status kvfold_attend(const kvfold_attend_input *input, const kvfold_attention_options *options,
@@ -113,6 +113,7 @@ typedef struct kvfold_fit_report {
   uint32_t form;     /* enum kvfold_fit_form; 0: there was nothing to solve */
   double ridge;
   uint64_t guarded;  /* pivots that were raised (cholesky.h) */
+  /* `fitted.after` is NaN where others judge: nobody needs it, and it would cost a product with all weights. */
   kvfold_fit_error fitted, judged;
 } kvfold_fit_report;
 

@@ -1,65 +1,78 @@
-// Attention of one block of query rows, tile by tile, with a running maximum.
+// Attention of blocks of query rows, tile by tile, with a running maximum.
 #include "block.h"
 
 #include <cfloat>
 #include <cstring>
 
-#include "arena.h"
-
 namespace kvfold {
 namespace attention {
 namespace {
 
-/// Tiles between two questions whether to stop: 2,048 cells, a few milliseconds at the largest head sizes.
+/// Tiles between two questions whether to stop: 2,304 cells of kInStep blocks, a few milliseconds at the largest head sizes.
 constexpr size_t kPoll = 16;
 
 size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-void load_queries(const Kernels &kernels, const Head &head, const uint32_t *order, size_t first, size_t lanes,
-                  const Block &block) {
+void begin(const Kernels &kernels, const Head &head, const Rows &rows, const Block &block) {
   const size_t dim = head.key_dim;
-  for (size_t lane = 0; lane < kLanes; lane++) {
-    float *to = block.rows + lane * dim;
-    if (lane >= lanes) {
-      std::memset(to, 0, dim * sizeof(float));
-      continue;
-    }
-    const size_t row = order == nullptr ? first + lane : order[lane];
-    std::memcpy(to, head.queries + row * dim, dim * sizeof(float));
+  std::memset(block.rows, 0, kLanes * dim * sizeof(float));
+  for (size_t lane = 0; lane < rows.count; lane++) {
+    const float *from = head.queries + rows.index[lane] * dim;
+    for (size_t i = 0; i < dim; i++) block.rows[lane * dim + i] = from[i] * kLog2E;
   }
-  kernels.transpose(block.rows, dim, kLanes, dim, block.turned, kLanes);
+  for (size_t lane = 0; lane < kLanes; lane += kernels.strip)
+    kernels.transpose(block.rows + lane * dim, dim, kernels.strip, dim, block.turned + lane * dim, kernels.strip);
+  for (size_t lane = 0; lane < kLanes; lane++) {
+    block.top[lane] = -FLT_MAX;
+    block.total[lane] = 0.0f;
+  }
+  std::memset(block.outputs, 0, head.value_dim * kLanes * sizeof(float));
 }
 
-void score_tile(const Kernels &kernels, const Head &head, size_t cell, size_t cells, const Block &block) {
+/// Strip of cells by strip of lanes; a strip of cells never crosses the end of a tile.
+void score_tile(const Kernels &kernels, const Head &head, size_t cell, size_t cells, float *tile, const Block &block) {
+  const size_t strip = kernels.strip;
+  const float *bias = head.cells.bias;
   Product scores = {};
-  scores.a = head.keys + cell * head.key_dim;
-  scores.row_stride = head.key_dim;
-  scores.column_stride = 1;
-  scores.b = block.turned;
-  scores.ldb = scores.ldc = scores.n = kLanes;
-  scores.c = block.weights + cell * kLanes;
-  scores.m = cells;
+  scores.row_stride = 1;
+  scores.column_stride = scores.ldb = scores.ldc = scores.n = strip;
   scores.k = head.key_dim;
-  scores.begin = head.bias == nullptr ? Start::zero : Start::rows;
+  scores.begin = bias == nullptr ? Start::zero : Start::rows;
   scores.finish = Finish::store;
-  scores.start = head.bias == nullptr ? nullptr : head.bias + cell;
-  kernels.product(scores);
+  for (size_t from = 0; from < cells; from += strip) {
+    scores.a = head.cells.keys.at((cell + from) / strip, 0);
+    scores.m = smaller(strip, cells - from);
+    scores.start = bias == nullptr ? nullptr : bias + cell + from;
+    for (size_t lane = 0; lane < kLanes; lane += strip) {
+      scores.b = block.turned + lane * head.key_dim;
+      scores.c = tile + lane * kTile + from * strip;
+      kernels.product(scores);
+    }
+  }
 }
 
-void join_values(const Kernels &kernels, const Head &head, size_t cell, size_t cells, const Block &block) {
+void join_values(const Kernels &kernels, const Head &head, size_t cell, size_t cells, const float *tile,
+                 const Block &block) {
+  const size_t strip = kernels.strip;
+  const Strips &values = head.cells.values;
   Product outputs = {};
-  outputs.a = head.values + cell * head.value_dim;
   outputs.row_stride = 1;
-  outputs.column_stride = head.value_dim;
-  outputs.b = block.weights + cell * kLanes;
-  outputs.ldb = outputs.ldc = outputs.n = kLanes;
-  outputs.c = block.outputs;
-  outputs.m = head.value_dim;
+  outputs.column_stride = outputs.ldb = outputs.n = strip;
+  outputs.ldc = kLanes;
   outputs.k = cells;
   outputs.begin = Start::scaled;
   outputs.finish = Finish::store;
-  outputs.start = block.correction;
-  kernels.product(outputs);
+  for (size_t lane = 0; lane < kLanes; lane += strip) {
+    outputs.b = tile + lane * kTile;
+    outputs.start = block.correction + lane;
+    for (size_t s = 0; s < values.count(); s++) {
+      outputs.a = values.at(s, cell);
+      outputs.m = values.width(s);
+      outputs.c = block.outputs + s * strip * kLanes + lane;
+      kernels.product(outputs);
+    }
+  }
 }
 
 /// Tops of the tiles become the factors of their weights; outputs are divided by the totals.
@@ -70,22 +83,27 @@ void finish(const Kernels &kernels, const Head &head, size_t tiles, size_t lanes
     float *factor = block.factors + tile * kLanes;
     for (size_t lane = 0; lane < kLanes; lane++) factor[lane] -= block.top[lane];
     kernels.exponential(factor, factor, kLanes);
-    kernels.scale_lanes(factor, inverse, factor);
+    kernels.scale(factor, inverse, factor, kLanes);
   }
   for (size_t i = 0; i < head.value_dim; i++) {
-    kernels.scale_lanes(block.outputs + i * kLanes, inverse, block.outputs + i * kLanes);
+    kernels.scale(block.outputs + i * kLanes, inverse, block.outputs + i * kLanes, kLanes);
   }
+}
+
+uint64_t floats_of_one(size_t cells, size_t key_dim, size_t value_dim) {
+  const uint64_t tiles = (cells + kTile - 1) / kTile;
+  return (larger(key_dim, value_dim) + key_dim + tiles * (kTile + 1) + value_dim + 3) * kLanes;
 }
 
 }  // namespace
 
 bool block_floats(size_t cells, size_t key_dim, size_t value_dim, uint64_t *count) {
-  const uint64_t tiles = (cells + kTile - 1) / kTile;
-  return multiply_fits(larger(key_dim, value_dim) + key_dim + cells + tiles + value_dim + 3, kLanes, count);
+  return multiply_fits(floats_of_one(cells, key_dim, value_dim), kInStep, count);
 }
 
-Block block_in(float *memory, size_t cells, size_t key_dim, size_t value_dim) {
+Block block_in(float *memory, size_t cells, size_t key_dim, size_t value_dim, size_t index) {
   Block block;
+  memory += index * static_cast<size_t>(floats_of_one(cells, key_dim, value_dim));
   auto take = [&memory](size_t rows) {
     float *from = memory;
     memory += rows * kLanes;
@@ -93,7 +111,7 @@ Block block_in(float *memory, size_t cells, size_t key_dim, size_t value_dim) {
   };
   block.rows = take(larger(key_dim, value_dim));
   block.turned = take(key_dim);
-  block.weights = take(cells);
+  block.weights = take((cells + kTile - 1) / kTile * kTile);
   block.factors = take((cells + kTile - 1) / kTile);
   block.outputs = take(value_dim);
   block.top = take(1);
@@ -102,24 +120,23 @@ Block block_in(float *memory, size_t cells, size_t key_dim, size_t value_dim) {
   return block;
 }
 
-bool attend_block(const Kernels &kernels, const Head &head, const uint32_t *order, size_t first, size_t lanes,
-                  const Block &block, Parallel &parallel) {
-  load_queries(kernels, head, order, first, lanes, block);
-  for (size_t lane = 0; lane < kLanes; lane++) {
-    block.top[lane] = -FLT_MAX;
-    block.total[lane] = 0.0f;
-  }
-  std::memset(block.outputs, 0, head.value_dim * kLanes * sizeof(float));
+bool attend_blocks(const Kernels &kernels, const Head &head, const Rows *rows, const Block *blocks, size_t count,
+                   Parallel &parallel) {
+  for (size_t i = 0; i < count; i++) begin(kernels, head, rows[i], blocks[i]);
   size_t tile = 0;
-  for (size_t cell = 0; cell < head.cells; cell += kTile, tile++) {
+  for (size_t cell = 0; cell < head.count; cell += kTile, tile++) {
     if (tile % kPoll == kPoll - 1 && parallel.stop()) return false;
-    const size_t cells = head.cells - cell < kTile ? head.cells - cell : kTile;
-    score_tile(kernels, head, cell, cells, block);
-    kernels.softmax(block.weights + cell * kLanes, cells, {block.top, block.total, block.correction});
-    std::memcpy(block.factors + tile * kLanes, block.top, kLanes * sizeof(float));
-    if (head.values != nullptr) join_values(kernels, head, cell, cells, block);
+    const size_t cells = smaller(kTile, head.count - cell);
+    for (size_t i = 0; i < count; i++) {
+      const Block &block = blocks[i];
+      float *weights = block.tile(tile);
+      score_tile(kernels, head, cell, cells, weights, block);
+      kernels.softmax(weights, cells, {block.top, block.total, block.correction});
+      std::memcpy(block.factors + tile * kLanes, block.top, kLanes * sizeof(float));
+      if (head.value_dim > 0) join_values(kernels, head, cell, cells, weights, block);
+    }
   }
-  finish(kernels, head, tile, lanes, block);
+  for (size_t i = 0; i < count; i++) finish(kernels, head, tile, rows[i].count, blocks[i]);
   return true;
 }
 

@@ -4,13 +4,14 @@
 #include <cmath>
 #include <cstring>
 
-#include "arena.h"
-
 namespace kvfold {
 namespace attention {
 namespace {
 
 using Small = double[kStep][kStep];
+
+/// Side of the blocks of the trailing update.
+constexpr size_t kSide = 2 * kLanes;
 
 struct Guard {
   const float *diagonal;  ///< before elimination
@@ -67,9 +68,9 @@ struct Step {
   size_t first, m;     ///< column of the block, rows below it
   float *inverse_turned;  ///< [kStep, kStep]
   float *below;        ///< [m, kStep]: L below the block
-  float *turned;       ///< [kStep, round_up(m, kLanes)]
+  float *turned;       ///< [kStep, ld_turned]
 
-  size_t ld_turned() const { return round_up(m, kLanes); }
+  size_t ld_turned() const { return dense_ld(m); }
   float *matrix(size_t row, size_t column) const {
     return factor.matrix + (first + kStep + row) * factor.ld + first + column;
   }
@@ -100,23 +101,23 @@ struct Step {
     product.ldb = ld_turned();
     product.c = matrix(row, kStep + column);
     product.ldc = factor.ld;
-    product.m = m - row < kLanes ? m - row : kLanes;
-    product.n = m - column < kLanes ? round_up(m - column, kPad) : kLanes;
+    product.m = m - row < kSide ? m - row : kSide;
+    product.n = m - column < kSide ? round_up(m - column, kPad) : kSide;
     product.k = kStep;
     product.finish = Finish::subtract;
     kernels.product(product);
   }
 
   void run(Parallel &parallel) const {
-    const size_t blocks = ld_turned() / kLanes;
+    const size_t blocks = (m + kSide - 1) / kSide;
     kernels.transpose(factor.inverse + first * kStep, kStep, kStep, kStep, inverse_turned, kStep);
     std::memset(turned, 0, kStep * ld_turned() * sizeof(float));
     parallel.for_each(blocks, [this](size_t block, uint32_t) {
-      const size_t row = block * kLanes;
-      solve_rows(row, m - row < kLanes ? m - row : kLanes);
+      const size_t row = block * kSide;
+      solve_rows(row, m - row < kSide ? m - row : kSide);
     });
     parallel.for_each(blocks, [this](size_t block, uint32_t) {
-      for (size_t column = 0; column <= block; column++) update(block * kLanes, column * kLanes);
+      for (size_t column = 0; column <= block; column++) update(block * kSide, column * kSide);
     });
   }
 };
@@ -124,12 +125,12 @@ struct Step {
 }  // namespace
 
 size_t factor_scratch(size_t n) {
-  const size_t padded = round_up(n, kLanes);
+  const size_t padded = dense_ld(n);
   return padded + kStep * kStep + 2 * kStep * padded;
 }
 
 size_t cholesky_factor(const Kernels &kernels, const Factor &factor, Parallel &parallel) {
-  const size_t n = factor.n, padded = round_up(n, kLanes);
+  const size_t n = factor.n, padded = dense_ld(n);
   float *diagonal = factor.scratch;
   double trace = 0;
   for (size_t i = 0; i < n; i++) trace += diagonal[i] = factor.matrix[i * factor.ld + i];

@@ -21,7 +21,7 @@ constexpr double kPivotLeast = 9.313225746154785e-10;  // 2^-30
 
 /// Everything a solve needs. L has the inverses of its diagonal blocks aside.
 struct Factor {
-  float *matrix;   ///< [round_up(n, kLanes), ld]: lower triangle in, off-diagonal blocks of L out
+  float *matrix;   ///< [n, ld]: lower triangle in, off-diagonal blocks of L out
   size_t n, ld;    ///< ld at least round_up(n, kPad)
   float *inverse;  ///< out: [round_up(n, kStep) / kStep, kStep, kStep], row by row, zero where there is no unknown
   float *scratch;  ///< factor_scratch(n) floats

@@ -45,16 +45,17 @@ void write_values(const kvfold_fit_input &input, const kvfold_fit_report &report
 /// False when stopped.
 bool fit(const Kernels &kernels, const kvfold_fit_input &input, const FitShape &shape, const Arena &arena,
          Parallel &parallel, kvfold_fit_report &report, Solution &solution) {
-  const FitSystem system = {shape.dual ? Panels{arena.at(shape.weights_at), shape.free, shape.slots}
-                                       : Panels{arena.at(shape.weights_at), shape.slots, shape.free},
-                            {arena.at(shape.missing_at), shape.width, shape.width}};
+  const size_t strip = kernels.strip;
+  const FitSystem system = {shape.dual ? Strips{arena.at(shape.weights_at), shape.free, shape.slots, strip}
+                                       : Strips{arena.at(shape.weights_at), shape.slots, shape.free, strip},
+                            {arena.at(shape.missing_at), shape.ld, shape.width}};
   if (!build_system(kernels, input, shape, arena, system, parallel)) return false;
   report.fitted = {shape.fitting, target_squares(input, shape.fitting, false), squares(system, 0, shape.fitting), 0};
   report.judged = {shape.judging, target_squares(input, shape.judging, true),
                    squares(system, shape.first_judge, shape.judging), 0};
   solution = solve_system(kernels, input.lambda, shape, arena, system, parallel);
   if (parallel.stopped()) return false;
-  report.fitted.after = squares(system, 0, shape.fitting);
+  report.fitted.after = input.holdout == 0 ? squares(system, 0, shape.fitting) : std::nan("");
   report.judged.after = squares(system, shape.first_judge, shape.judging);
   const kvfold_fit_error &judge = input.holdout == 0 ? report.fitted : report.judged;
   report.accepted = solution.solved && judge.after < judge.before;

@@ -85,6 +85,12 @@ Choice choose() {
   if (features.avx512 && wide) choice.tables[choice.count++] = &kAvx512Kernels;
   if (features.avx2 && (wide || std::strcmp(asked, "avx2") == 0)) choice.tables[choice.count++] = &kAvx2Kernels;
 #endif
+#if defined(KVFOLD_ATTENTION_NEON)
+  // part of every 64-bit ARM
+  const char *asked = std::getenv("KVFOLD_ISA");
+  if (asked == nullptr || asked[0] == '\0' || std::strcmp(asked, "neon") == 0)
+    choice.tables[choice.count++] = &kNeonKernels;
+#endif
   choice.tables[choice.count++] = &kScalarKernels;
   return choice;
 }

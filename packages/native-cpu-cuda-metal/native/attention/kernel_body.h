@@ -2,10 +2,10 @@
 // its own file. Plain header, templates only.
 //
 // V gives: Reg, kWidth (lanes), kRows x kVectors (accumulators of a product), load, store, set1, add, sub, mul, max,
-// fma(a, b, c) = a b + c, scale2(p, t) = p * 2^(low bits of t), zero_below(x, limit, y) = x < limit ? 0 : y,
-// sum_lanes and max_lanes (halving trees), transpose4 (4 x 4 floats).
+// fma(a, b, c) = a b + c, scale2(p, t) = p * 2^(low bits of t), sum_lanes and max_lanes (halving trees), transpose4
+// (4 x 4 floats). kVectors * kWidth is the strip: kLanes is a multiple of it, it is a multiple of kRows.
 //
-// Order of operations: all that decides a bit (tiles, trees, chains over k) is written in lanes of a 64-row block,
+// Order of operations: all that decides a bit (tiles, trees, chains over k) is written in lanes of a 48-row block,
 // never in registers, so that all widths with fused multiply-add agree.
 #ifndef KVFOLD_ATTENTION_KERNEL_BODY_H
 #define KVFOLD_ATTENTION_KERNEL_BODY_H
@@ -18,7 +18,8 @@ namespace attention {
 template <typename V>
 struct Body {
   using Reg = typename V::Reg;
-  static constexpr size_t W = V::kWidth;
+  static constexpr size_t W = V::kWidth, S = V::kVectors * W;
+  static_assert(kLanes % S == 0 && S % V::kRows == 0 && kLanes % 16 == 0 && 16 % W == 0, "strips fill a block");
 
   // -------------------------------------------------------------------------------------------------- product
 
@@ -27,32 +28,43 @@ struct Body {
   static void block(const Product &p, size_t i, size_t j) {
     Reg acc[M][N];
     float *c = p.c + i * p.ldc + j;
-    for (size_t r = 0; r < M; r++)
-      for (size_t v = 0; v < N; v++) {
-        if (p.begin == Start::zero) acc[r][v] = V::set1(0.0f);
-        else if (p.begin == Start::rows) acc[r][v] = V::set1(p.start[i + r]);
-        else acc[r][v] = V::mul(V::load(c + r * p.ldc + v * W), V::load(p.start + j + v * W));
-      }
+    auto each = [](auto &&work) {
+      for (size_t r = 0; r < M; r++)
+        for (size_t v = 0; v < N; v++) work(r, v);
+    };
+    // one branch for all of a block, so that it stays in registers
+    if (p.begin == Start::zero) each([&](size_t r, size_t v) { acc[r][v] = V::set1(0.0f); });
+    else if (p.begin == Start::rows) each([&](size_t r, size_t v) { acc[r][v] = V::set1(p.start[i + r]); });
+    else
+      each([&](size_t r, size_t v) {
+        acc[r][v] = V::mul(V::load(c + r * p.ldc + v * W), V::load(p.start + j + v * W));
+      });
     const float *a = along_row ? p.a + i * p.row_stride : p.a + i;
     const float *b = p.b + j;
     const size_t a_row = along_row ? p.row_stride : 1, a_step = along_row ? 1 : p.column_stride;
-    for (size_t k = 0; k < p.k; k++) {
-      Reg right[N];
-      for (size_t v = 0; v < N; v++) right[v] = V::load(b + v * W);
-      for (size_t r = 0; r < M; r++) {
-        const Reg left = V::set1(a[r * a_row]);
-        for (size_t v = 0; v < N; v++) acc[r][v] = V::fma(left, right[v], acc[r][v]);
+    for (size_t left = p.k; left > 0;) {
+      const size_t steps = p.segment == 0 || left < p.segment ? left : p.segment;
+#if defined(__GNUC__)
+#pragma GCC unroll 4
+#endif
+      for (size_t k = 0; k < steps; k++) {
+        Reg right[N];
+        for (size_t v = 0; v < N; v++) right[v] = V::load(b + v * W);
+        for (size_t r = 0; r < M; r++) {
+          const Reg one = V::set1(a[r * a_row]);
+          for (size_t v = 0; v < N; v++) acc[r][v] = V::fma(one, right[v], acc[r][v]);
+        }
+        a += a_step;
+        b += p.ldb;
       }
-      a += a_step;
-      b += p.ldb;
+      left -= steps;
+      a += p.jump;
     }
-    for (size_t r = 0; r < M; r++)
-      for (size_t v = 0; v < N; v++) {
-        float *to = c + r * p.ldc + v * W;
-        if (p.finish == Finish::add) acc[r][v] = V::add(V::load(to), acc[r][v]);
-        else if (p.finish == Finish::subtract) acc[r][v] = V::sub(V::load(to), acc[r][v]);
-        V::store(to, acc[r][v]);
-      }
+    if (p.finish == Finish::add)
+      each([&](size_t r, size_t v) { acc[r][v] = V::add(V::load(c + r * p.ldc + v * W), acc[r][v]); });
+    else if (p.finish == Finish::subtract)
+      each([&](size_t r, size_t v) { acc[r][v] = V::sub(V::load(c + r * p.ldc + v * W), acc[r][v]); });
+    each([&](size_t r, size_t v) { V::store(c + r * p.ldc + v * W, acc[r][v]); });
   }
 
   /// The rows that do not fill a block of M.
@@ -96,57 +108,53 @@ struct Body {
 
   // ------------------------------------------------------------------------------------------------ exponential
 
-  /// exp(x) for x <= 0. n = round(x / ln 2), r = x - n ln 2 in two parts, degree-6 polynomial on |r| <= ln 2 / 2
-  /// (relative error of the polynomial 3.2e-9), times 2^n. At most 2^-22.5 relative, all told; 0 below -86.5, which
-  /// keeps the result normal (and hides what the steps make of arguments far below).
-  static Reg exp(Reg x) {
-    const Reg low = V::set1(-86.5f);
+  /// 2^x for x <= 0. n = round(x), r = x - n (exact), degree-6 polynomial on |r| <= 1/2 (relative error 2^-27), times
+  /// 2^n. At most 2^-22.5 relative, all told; x counts as -125 below that, which keeps the result normal.
+  static Reg exp2(Reg x) {
     const Reg magic = V::set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
-    const Reg shifted = V::fma(x, V::set1(1.44269504088896341f), magic);
-    const Reg n = V::sub(shifted, magic);
-    Reg r = V::fma(n, V::set1(-0.693359375f), x);  // 9 bits: the product is exact
-    r = V::fma(n, V::set1(2.12194440e-4f), r);
+    x = V::max(x, V::set1(-125.0f));
+    const Reg shifted = V::add(x, magic);
+    const Reg r = V::sub(x, V::sub(shifted, magic));
     Reg p = V::set1(kC6);
     p = V::fma(p, r, V::set1(kC5));
     p = V::fma(p, r, V::set1(kC4));
     p = V::fma(p, r, V::set1(kC3));
     p = V::fma(p, r, V::set1(kC2));
+    p = V::fma(p, r, V::set1(kC1));
     p = V::fma(p, r, V::set1(1.0f));
-    p = V::fma(p, r, V::set1(1.0f));
-    return V::zero_below(x, low, V::scale2(p, shifted));
+    return V::scale2(p, shifted);
   }
-  // Minimax coefficients of (e^r - 1 - r) / r^2 for the relative error of e^r, rounded to f32 one after another.
-  static constexpr float kC2 = 4.9999994e-01f, kC3 = 1.6666521e-01f, kC4 = 4.1668266e-02f, kC5 = 8.368677e-03f,
-                         kC6 = 1.3820734e-03f;
+  // Minimax coefficients of (2^r - 1) / r for the relative error of 2^r, rounded to f32 one after another.
+  static constexpr float kC1 = 0.69314724f, kC2 = 0.24022655f, kC3 = 0.055502728f, kC4 = 0.009617064f,
+                         kC5 = 0.0013418143f, kC6 = 0.00015834437f;
 
   static void exponential(const float *x, float *out, size_t count) {
-    for (size_t i = 0; i < count; i += W) V::store(out + i, exp(V::load(x + i)));
+    for (size_t i = 0; i < count; i += W) V::store(out + i, exp2(V::load(x + i)));
   }
 
   // ---------------------------------------------------------------------------------------------------- softmax
 
   static void softmax(float *scores, size_t cells, const Running &running) {
-    constexpr size_t N = kLanes / W, G = N < 4 ? N : 4;  // G registers of lanes at a time
-    for (size_t g = 0; g < N; g += G) softmax_group<G>(scores + g * W, cells, running, g * W);
+    for (size_t lane = 0; lane < kLanes; lane += S) softmax_strip(scores + lane * kTile, cells, running, lane);
   }
 
-  template <size_t G>
-  static void softmax_group(float *scores, size_t cells, const Running &running, size_t lane) {
+  static void softmax_strip(float *scores, size_t cells, const Running &running, size_t lane) {
+    constexpr size_t G = V::kVectors;
     Reg top[G], total[G], old[G];
     for (size_t v = 0; v < G; v++) old[v] = top[v] = V::load(running.top + lane + v * W);
     for (size_t c = 0; c < cells; c++)
-      for (size_t v = 0; v < G; v++) top[v] = V::max(top[v], V::load(scores + c * kLanes + v * W));
+      for (size_t v = 0; v < G; v++) top[v] = V::max(top[v], V::load(scores + c * S + v * W));
     for (size_t v = 0; v < G; v++) total[v] = V::set1(0.0f);
     for (size_t c = 0; c < cells; c++)
       for (size_t v = 0; v < G; v++) {
-        float *at = scores + c * kLanes + v * W;
-        const Reg weight = exp(V::sub(V::load(at), top[v]));
+        float *at = scores + c * S + v * W;
+        const Reg weight = exp2(V::sub(V::load(at), top[v]));
         V::store(at, weight);
         total[v] = V::add(total[v], weight);
       }
     for (size_t v = 0; v < G; v++) {
       const size_t at = lane + v * W;
-      const Reg correction = exp(V::sub(old[v], top[v]));
+      const Reg correction = exp2(V::sub(old[v], top[v]));
       V::store(running.correction + at, correction);
       V::store(running.total + at, V::fma(V::load(running.total + at), correction, total[v]));
       V::store(running.top + at, top[v]);
@@ -155,19 +163,27 @@ struct Body {
 
   // ------------------------------------------------------------------------------------------------- statistics
 
-  /// Per cell: lanes joined by halving (64 -> 32 -> .. -> 1), then joined to what earlier blocks gave.
+  /// Per cell: lanes joined in thirds (48 -> 16) and by halving (16 -> 8 -> .. -> 1), then to what earlier blocks gave.
   static void statistics(const float *weights, size_t cells, const float *factor, const Sums &sums) {
     constexpr size_t N = kLanes / W;
     const Reg scale = V::set1(kSquareScale);
     for (size_t c = 0; c < cells; c++) {
       Reg most[N], sum[N], square[N];
       for (size_t v = 0; v < N; v++) {
-        const Reg p = V::mul(V::load(weights + c * kLanes + v * W), V::load(factor + v * W));
+        const float *strip = weights + v / V::kVectors * (kTile * S) + v % V::kVectors * W;
+        const Reg p = V::mul(V::load(strip + c * S), V::load(factor + v * W));
         const Reg scaled = V::mul(p, scale);
         most[v] = sum[v] = p;
         square[v] = V::mul(scaled, scaled);
       }
-      for (size_t half = N / 2; half > 0; half /= 2)
+      constexpr size_t T = 16 / W;
+      for (size_t third = T; third < N; third += T)
+        for (size_t v = 0; v < T; v++) {
+          most[v] = V::max(most[v], most[v + third]);
+          sum[v] = V::add(sum[v], sum[v + third]);
+          square[v] = V::add(square[v], square[v + third]);
+        }
+      for (size_t half = T / 2; half > 0; half /= 2)
         for (size_t v = 0; v < half; v++) {
           most[v] = V::max(most[v], most[v + half]);
           sum[v] = V::add(sum[v], sum[v + half]);
@@ -180,8 +196,8 @@ struct Body {
     }
   }
 
-  static void scale_lanes(const float *from, const float *factor, float *to) {
-    for (size_t i = 0; i < kLanes; i += W) V::store(to + i, V::mul(V::load(from + i), V::load(factor + i)));
+  static void scale(const float *from, const float *factor, float *to, size_t count) {
+    for (size_t i = 0; i < count; i += W) V::store(to + i, V::mul(V::load(from + i), V::load(factor + i)));
   }
 
   // -------------------------------------------------------------------------------------------------- transpose
@@ -211,8 +227,7 @@ struct Body {
   }
 
   static constexpr Kernels table(const char *isa) {
-    return {isa,         product,     softmax, exponential, statistics,
-            scale_lanes, transpose,   burst,   2 * kBurst * W};
+    return {isa, S, product, softmax, exponential, statistics, scale, transpose, burst, 2 * kBurst * W};
   }
 };
 

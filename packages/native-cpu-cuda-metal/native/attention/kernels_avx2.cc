@@ -1,4 +1,4 @@
-// AVX2 with FMA: eight floats, sixteen registers. 6 x 2 accumulators leave three registers for operands.
+// AVX2 with FMA: eight floats, sixteen registers. 4 x 3 accumulators leave four registers for operands.
 #include <immintrin.h>
 
 #include "kernel_body.h"
@@ -9,7 +9,7 @@ namespace avx2 {
 
 struct Vec {
   using Reg = __m256;
-  static constexpr size_t kWidth = 8, kRows = 6, kVectors = 2;
+  static constexpr size_t kWidth = 8, kRows = 4, kVectors = 3;
 
   static Reg load(const float *from) { return _mm256_loadu_ps(from); }
   static void store(float *to, Reg x) { _mm256_storeu_ps(to, x); }
@@ -22,9 +22,6 @@ struct Vec {
   static Reg scale2(Reg p, Reg t) {
     const __m256i shift = _mm256_slli_epi32(_mm256_castps_si256(t), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), shift));
-  }
-  static Reg zero_below(Reg x, Reg limit, Reg y) {
-    return _mm256_andnot_ps(_mm256_cmp_ps(x, limit, _CMP_LT_OQ), y);
   }
   static float sum_lanes(Reg x) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

@@ -1,4 +1,4 @@
-// AVX-512 F, VL, BW, DQ: sixteen floats, thirty-two registers. 6 x 4 accumulators: a block is 64 lanes wide.
+// AVX-512 F, VL, BW, DQ: sixteen floats, thirty-two registers. 8 x 3 accumulators: a strip is a whole block of 48 lanes.
 #include <immintrin.h>
 
 #include "kernel_body.h"
@@ -9,7 +9,7 @@ namespace avx512 {
 
 struct Vec {
   using Reg = __m512;
-  static constexpr size_t kWidth = 16, kRows = 6, kVectors = 4;
+  static constexpr size_t kWidth = 16, kRows = 8, kVectors = 3;
 
   static Reg load(const float *from) { return _mm512_loadu_ps(from); }
   static void store(float *to, Reg x) { _mm512_storeu_ps(to, x); }
@@ -22,9 +22,6 @@ struct Vec {
   static Reg scale2(Reg p, Reg t) {
     const __m512i shift = _mm512_slli_epi32(_mm512_castps_si512(t), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), shift));
-  }
-  static Reg zero_below(Reg x, Reg limit, Reg y) {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), y);
   }
   static float sum_lanes(Reg x) {
     const __m256 quarter = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));

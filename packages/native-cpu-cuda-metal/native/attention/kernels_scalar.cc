@@ -19,7 +19,7 @@ struct Vec {
     float operator[](size_t i) const { return lane[i]; }
   };
 #endif
-  static constexpr size_t kWidth = 4, kRows = 4, kVectors = 2;
+  static constexpr size_t kWidth = 4, kRows = 4, kVectors = 3;
 
   static Reg load(const float *from) {
     Reg x;
@@ -51,11 +51,6 @@ struct Vec {
       memcpy(&x, &bits, 4);
       return x;
     });
-  }
-  static Reg zero_below(Reg x, Reg limit, Reg y) {
-    Reg out;
-    for (size_t i = 0; i < 4; i++) out[i] = x[i] < limit[i] ? 0.0f : y[i];
-    return out;
   }
   static float sum_lanes(Reg x) { return (x[0] + x[2]) + (x[1] + x[3]); }
   static float max_lanes(Reg x) {

@@ -173,7 +173,7 @@ void fit(const kvfold_fit_input &in, kvfold_f32_buffer values, kvfold_fit_report
                              : primal(in, weights, missing, report.ridge, change);
     subtract_answer(weights, change, missing);
   }
-  report.fitted.after = error_before(in, missing, false).before;
+  report.fitted.after = in.holdout == 0 ? error_before(in, missing, false).before : std::nan("");
   report.judged.after = error_before(in, missing, true).before;
   const kvfold_fit_error &judge = in.holdout == 0 ? report.fitted : report.judged;
   report.accepted = report.form != 0 && judge.after < judge.before;

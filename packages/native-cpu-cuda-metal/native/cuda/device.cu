@@ -163,6 +163,15 @@ void Device::drop_spare() {
   spare_bytes_ = 0;
 }
 
+kvfold_status wait_too(const Device &device, kvfold_status status, kvfold_error *error) {
+  kvfold_error own{};
+  kvfold_status waited = device.use(&own);
+  if (waited == KVFOLD_OK) waited = device.wait(&own);
+  if (status != KVFOLD_OK || waited == KVFOLD_OK) return status;
+  if (error != nullptr) *error = own;
+  return waited;
+}
+
 kvfold_status check_location(const kvfold_memory &memory, kvfold_error *error) {
   return require_location(memory, KVFOLD_LOCATION_CUDA, "cuda", error);
 }

@@ -93,6 +93,9 @@ class Buffer {
   size_t count_ = 0;
 };
 
+/// Waits for a device also after an error, so that nothing is under way when a call returns; the first error stays.
+kvfold_status wait_too(const Device &device, kvfold_status status, kvfold_error *error);
+
 /// The device of every layer of a memory; KVFOLD_STATUS_UNSUPPORTED when one lies somewhere else.
 kvfold_status check_location(const kvfold_memory &memory, kvfold_error *error);
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "cuda/change.h"
 #include "cuda/device.h"
 #include "cuda/tables.h"
 
@@ -33,7 +34,7 @@ struct Part {
   std::vector<uint8_t> saved;        ///< tensors whose destination rows are all in the log
 };
 
-struct Fold {
+struct Fold final : Change {
   const kvfold_target *target = nullptr;
   const kvfold_plan *plan = nullptr;
   std::vector<uint32_t> written;        ///< rows whose bytes may change
@@ -43,10 +44,16 @@ struct Fold {
   float save_milliseconds = 0, write_milliseconds = 0;  ///< of the last commit, when timed
 
   Tensor tensor(uint32_t index) const { return tensor_of(*target->memory, index / 2, index % 2); }
-};
 
-inline Fold *inner(kvfold_fold *fold) { return reinterpret_cast<Fold *>(fold); }
-inline const Fold *inner(const kvfold_fold *fold) { return reinterpret_cast<const Fold *>(fold); }
+  kvfold_status save(kvfold_error *error) override;
+  kvfold_status commit(const kvfold_options *options, kvfold_error *error) override;
+  kvfold_status rollback(kvfold_error *error) override;
+  kvfold_fold_report report() const override;
+
+ private:
+  kvfold_status commit_timed(kvfold_error *error);
+  kvfold_status wait_all(kvfold_status status, kvfold_error *error) const;
+};
 
 /// For benchmarks: events around the two halves of later commits, on the first device.
 void time_commits(bool on);
@@ -64,8 +71,11 @@ kvfold_status fold_prepare(const kvfold_target *target, const kvfold_plan *plan,
                            kvfold_fold **out, kvfold_error *error);
 kvfold_status fold_commit(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
 kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
+kvfold_status fold_save(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
 void fold_free(kvfold_fold *fold);
 kvfold_fold_report fold_report(const kvfold_fold *fold);
+kvfold_status rope_prepare(const kvfold_rope *rope, const kvfold_options *options, kvfold_fold **out,
+                           kvfold_error *error);
 kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, float *out, kvfold_error *error);
 kvfold_status key_stats(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
                         kvfold_error *error);

@@ -102,9 +102,14 @@ kvfold_status commit_with_faults(Part *part, const kvfold_options *options, kvfo
   for (uint32_t i = 0; i < part->tables.size(); i++) {
     const Span first = {i, i + 1, 0, middle}, second = {i, i + 1, middle, rows};
     if (fault_here(options)) return fail_fault(options, error, "before the old rows were saved");
-    if (kvfold_status status = move<Way::save>(*part, part->moves, first, error)) return status;
+    const bool saved = part->saved[i] != 0;
+    if (!saved) {
+      if (kvfold_status status = move<Way::save>(*part, part->moves, first, error)) return status;
+    }
     if (fault_here(options)) return fail_fault(options, error, "while the old rows were saved");
-    if (kvfold_status status = move<Way::save>(*part, part->moves, second, error)) return status;
+    if (!saved) {
+      if (kvfold_status status = move<Way::save>(*part, part->moves, second, error)) return status;
+    }
     part->saved[i] = 1;
     if (fault_here(options)) return fail_fault(options, error, "after the old rows were saved");
     if (kvfold_status status = write(*part, first, error)) return status;
@@ -115,84 +120,94 @@ kvfold_status commit_with_faults(Part *part, const kvfold_options *options, kvfo
   return KVFOLD_OK;
 }
 
+bool is_saved(const Part &part) {
+  return std::all_of(part.saved.begin(), part.saved.end(), [](uint8_t saved) { return saved != 0; });
+}
+
+kvfold_status save_part(Part *part, kvfold_error *error) {
+  const Span all = {0, static_cast<uint32_t>(part->tables.size()), 0, part->plan.written_count};
+  if (is_saved(*part)) return KVFOLD_OK;
+  if (kvfold_status status = move<Way::save>(*part, part->moves, all, error)) return status;
+  // the stream runs in order: whatever is written later is written after the log is whole
+  std::fill(part->saved.begin(), part->saved.end(), uint8_t{1});
+  return KVFOLD_OK;
+}
+
 kvfold_status submit(Part *part, cudaEvent_t *events, kvfold_error *error) {
   const Span all = {0, static_cast<uint32_t>(part->tables.size()), 0, part->plan.written_count};
   const auto mark = [&](int index) {
     return events == nullptr ? KVFOLD_OK : check(cudaEventRecord(events[index], part->device->stream()), "timing", error);
   };
   if (kvfold_status status = mark(0)) return status;
-  if (kvfold_status status = move<Way::save>(*part, part->moves, all, error)) return status;
-  // the stream runs in order: whatever is written later is written after the log is whole
-  std::fill(part->saved.begin(), part->saved.end(), uint8_t{1});
+  if (kvfold_status status = save_part(part, error)) return status;
   if (kvfold_status status = mark(1)) return status;
   if (kvfold_status status = write(*part, all, error)) return status;
   return mark(2);
-}
-
-/// Waits for every device, also after an error: nothing may be under way when a commit returns.
-kvfold_status wait_all(const Fold &fold, kvfold_status status, kvfold_error *error) {
-  for (const auto &part : fold.parts) {
-    kvfold_error own{};
-    kvfold_status waited = part->device->use(&own);
-    if (waited == KVFOLD_OK) waited = part->device->wait(&own);
-    if (status == KVFOLD_OK && waited != KVFOLD_OK) {
-      status = waited;
-      if (error != nullptr) *error = own;
-    }
-  }
-  return status;
-}
-
-kvfold_status commit_timed(Fold *fold, kvfold_error *error) {
-  cudaEvent_t events[3] = {};
-  Part *part = fold->parts[0].get();
-  kvfold_status status = part->device->use(error);
-  for (cudaEvent_t &event : events) {
-    if (status == KVFOLD_OK) status = check(cudaEventCreate(&event), "timing", error);
-  }
-  if (status == KVFOLD_OK) status = submit(part, events, error);
-  status = wait_all(*fold, status, error);
-  if (status == KVFOLD_OK)
-    status = check(cudaEventElapsedTime(&fold->save_milliseconds, events[0], events[1]), "timing", error);
-  if (status == KVFOLD_OK)
-    status = check(cudaEventElapsedTime(&fold->write_milliseconds, events[1], events[2]), "timing", error);
-  for (cudaEvent_t event : events) {
-    if (event != nullptr) cudaEventDestroy(event);
-  }
-  return status;
 }
 
 }  // namespace
 
 void time_commits(bool on) { timed = on; }
 
-kvfold_status fold_commit(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error) {
-  Fold *self = inner(fold);
-  if (timed && self->parts.size() == 1) return commit_timed(self, error);
+kvfold_status Fold::wait_all(kvfold_status status, kvfold_error *error) const {
+  for (const auto &part : parts) status = wait_too(*part->device, status, error);
+  return status;
+}
+
+kvfold_status Fold::commit_timed(kvfold_error *error) {
+  cudaEvent_t events[3] = {};
+  Part *part = parts[0].get();
+  kvfold_status status = part->device->use(error);
+  for (cudaEvent_t &event : events) {
+    if (status == KVFOLD_OK) status = check(cudaEventCreate(&event), "timing", error);
+  }
+  if (status == KVFOLD_OK) status = submit(part, events, error);
+  status = wait_all(status, error);
+  if (status == KVFOLD_OK)
+    status = check(cudaEventElapsedTime(&save_milliseconds, events[0], events[1]), "timing", error);
+  if (status == KVFOLD_OK)
+    status = check(cudaEventElapsedTime(&write_milliseconds, events[1], events[2]), "timing", error);
+  for (cudaEvent_t event : events) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
+  return status;
+}
+
+kvfold_status Fold::save(kvfold_error *error) {
+  kvfold_status status = KVFOLD_OK;
+  for (const auto &part : parts) {
+    if (status == KVFOLD_OK) status = part->device->use(error);
+    if (status == KVFOLD_OK) status = save_part(part.get(), error);
+  }
+  return wait_all(status, error);
+}
+
+kvfold_status Fold::commit(const kvfold_options *options, kvfold_error *error) {
+  if (timed && parts.size() == 1) return commit_timed(error);
   const bool faulty = options->faults != nullptr && options->faults->fail_at >= 0;
   kvfold_status status = KVFOLD_OK;
-  for (const auto &part : self->parts) {
+  for (const auto &part : parts) {
     if (status == KVFOLD_OK) status = part->device->use(error);
     if (status == KVFOLD_OK)
       status = faulty ? commit_with_faults(part.get(), options, error) : submit(part.get(), nullptr, error);
     if (status == KVFOLD_OK && !faulty && options->faults != nullptr)
       options->faults->points += kPointsOfTensor * part->tables.size();
   }
-  return wait_all(*self, status, error);
+  return wait_all(status, error);
 }
 
-kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *, kvfold_error *error) {
-  Fold *self = inner(fold);
+kvfold_status Fold::rollback(kvfold_error *error) {
   kvfold_status status = KVFOLD_OK;
-  for (const auto &part : self->parts) {
+  for (const auto &part : parts) {
     if (status == KVFOLD_OK) status = part->device->use(error);
     for (uint32_t from = 0, to; from < part->tables.size() && status == KVFOLD_OK; from = to) {
       for (to = from + 1; to < part->tables.size() && part->saved[to] == part->saved[from];) to++;
       const Span span = {from, to, 0, part->plan.written_count};
       if (part->saved[from] != 0) status = move<Way::restore>(*part, part->moves, span, error);
     }
+    if (status == KVFOLD_OK) std::fill(part->saved.begin(), part->saved.end(), uint8_t{0});
   }
-  return wait_all(*self, status, error);
+  return wait_all(status, error);
 }
 
 }  // namespace cuda

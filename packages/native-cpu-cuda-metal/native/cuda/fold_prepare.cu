@@ -1,7 +1,7 @@
 // Prepare: splits the layers over their devices, solves or takes the values that no sum gives, and reserves all that a
 // commit will need.
 #include <algorithm>
-#include <new>
+#include <memory>
 
 #include "cuda/fit.h"
 #include "cuda/fold.h"
@@ -77,25 +77,19 @@ kvfold_status supports(const kvfold_memory_layer *layer, kvfold_error *error) {
 kvfold_status fold_prepare(const kvfold_target *target, const kvfold_plan *plan, const kvfold_options *options,
                            kvfold_fold **out, kvfold_error *error) {
   *out = nullptr;
-  Fold *fold = nullptr;
-  kvfold_status status = KVFOLD_OK;
   try {
-    fold = new Fold();
-    status = prepare(fold, *target, *plan, options, error);
+    auto fold = std::make_unique<Fold>();
+    const kvfold_status status = prepare(fold.get(), *target, *plan, options, error);
+    if (status == KVFOLD_OK) *out = fold.release()->handle();
+    return status;
   } catch (...) {
-    status = fail_memory(error, "the fold");
+    return fail_memory(error, "the fold");
   }
-  if (status == KVFOLD_OK) *out = reinterpret_cast<kvfold_fold *>(fold);
-  else fold_free(reinterpret_cast<kvfold_fold *>(fold));
-  return status;
 }
 
-kvfold_fold_report fold_report(const kvfold_fold *fold) {
-  const Fold &self = *inner(fold);
-  return {self.fits.empty() ? nullptr : self.fits.data(), self.fits.size(), self.held_bytes, self.working_bytes};
+kvfold_fold_report Fold::report() const {
+  return {fits.empty() ? nullptr : fits.data(), fits.size(), held_bytes, working_bytes};
 }
-
-void fold_free(kvfold_fold *fold) { delete inner(fold); }
 
 }  // namespace cuda
 }  // namespace kvfold

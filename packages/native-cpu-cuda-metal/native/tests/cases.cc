@@ -16,15 +16,26 @@ constexpr uint8_t kGuard = 0xc3;
 constexpr int32_t kTypes[] = {KVFOLD_F32,  KVFOLD_F16,  KVFOLD_BF16, KVFOLD_Q8_0,
                               KVFOLD_Q4_0, KVFOLD_Q4_1, KVFOLD_Q5_0, KVFOLD_Q5_1};
 
-uint32_t power_of_two_in(uint32_t dim, Random *random) { return random->coin() ? 0 : (dim % 64 == 0 ? 64 : 32); }
+/// Mostly small, some up to 512; multiples of 8 where the type has no blocks.
+uint32_t random_dim(int32_t type, Random *random) {
+  const uint32_t most = random->below(16) == 0 ? 512 : 96;
+  const uint32_t unit = kvfold::is_block_type(type) || random->coin() ? 32 : 8;
+  return unit * (1 + random->below(most / unit));
+}
+
+/// A Hadamard block, or none.
+uint32_t power_of_two_in(uint32_t dim, Random *random) {
+  if (random->coin()) return 0;
+  return dim % 64 == 0 ? 64 : dim % 32 == 0 ? 32 : 8;
+}
 
 kvfold_memory_layer random_layer(Random *random) {
   kvfold_memory_layer layer{};
   layer.kv_heads = 1 + random->below(3);
-  layer.key_dim = 32 * (1 + random->below(3));
-  layer.value_dim = 32 * (1 + random->below(3));
   layer.key_type = kTypes[random->below(8)];
   layer.value_type = kTypes[random->below(8)];
+  layer.key_dim = random_dim(layer.key_type, random);
+  layer.value_dim = random_dim(layer.value_type, random);
   const bool blocks = kvfold::is_block_type(layer.value_type);
   layer.value_transposed = !blocks && random->coin() ? 1 : 0;
   layer.rope_pairing = random->below(3);

@@ -1,4 +1,5 @@
-// Every backend against the double reference on random cases; bit-equality for any number of threads; guard bytes.
+// Every backend against the double reference on random cases; the same bits for any number of threads and with every
+// instruction set that runs here; guard bytes.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -7,6 +8,7 @@
 #include "cases.h"
 #include "check.h"
 #include "common/tensor.h"
+#include "cpu/arch/arch.h"
 #include "placed.h"
 #include "reference/convert.h"
 #include "reference/rows.h"
@@ -98,9 +100,17 @@ void check_kept_rows(const Case &after, const Case &before) {
   }
 }
 
-void check_reads(const Case &one, const kvfold_backend *backend, const kvfold_backend *oracle) {
-  const kvfold_options options = options_of(2);
-  const size_t cells = one.slots.size();
+/// Rows and statistics of all keys, layer after layer.
+struct Reads {
+  std::vector<float> keys, norm, cosine;
+  bool operator==(const Reads &other) const {
+    return keys == other.keys && norm == other.norm && cosine == other.cosine;
+  }
+};
+
+Reads read_all(const Case &one, const kvfold_backend *backend, uint32_t threads) {
+  const kvfold_options options = options_of(threads);
+  Reads reads;
   for (uint32_t l = 0; l < one.memory.layer_count; l++) {
     const kvfold_memory_layer &layer = one.layers[l];
     kvfold_read read{};
@@ -113,56 +123,104 @@ void check_reads(const Case &one, const kvfold_backend *backend, const kvfold_ba
     read.undo_hadamard = 1;
     kvfold_error error{};
     CHECK_MESSAGE(kvfold_check_read(&read, &error) == KVFOLD_OK, error.message);
-    std::vector<float> a(layer.kv_heads * cells * layer.key_dim), b(a.size());
-    std::vector<float> norm(layer.kv_heads * cells), cosine(norm.size()), norm_b(norm.size()), cosine_b(norm.size());
-    {
-      const cases::Placed placed(one, backend);
-      CHECK(backend->read_rows(&read, &options, a.data(), &error) == KVFOLD_OK);
-      CHECK(backend->key_stats(&read, &options, norm.data(), cosine.data(), &error) == KVFOLD_OK);
-    }
-    CHECK(oracle->read_rows(&read, &options, b.data(), &error) == KVFOLD_OK);
-    CHECK(oracle->key_stats(&read, &options, norm_b.data(), cosine_b.data(), &error) == KVFOLD_OK);
+    const size_t keys = reads.keys.size(), heads = layer.kv_heads * one.slots.size(), at = reads.norm.size();
+    reads.keys.resize(keys + heads * layer.key_dim);
+    reads.norm.resize(at + heads);
+    reads.cosine.resize(at + heads);
+    const cases::Placed placed(one, backend);
+    CHECK(backend->read_rows(&read, &options, reads.keys.data() + keys, &error) == KVFOLD_OK);
+    CHECK(backend->key_stats(&read, &options, reads.norm.data() + at, reads.cosine.data() + at, &error) == KVFOLD_OK);
+  }
+  return reads;
+}
+
+void check_reads(const Case &one, const Reads &got, const Reads &want) {
+  const size_t cells = one.slots.size();
+  size_t key = 0, stat = 0;
+  for (const kvfold_memory_layer &layer : one.layers) {
     const double slack = 2 * bounds::arithmetic(1, 4, true, layer.hadamard_key);
-    for (size_t i = 0; i < a.size(); i++) CHECK_MESSAGE(std::fabs(a[i] - b[i]) <= slack, one.name.c_str());
+    for (const size_t end = key + layer.kv_heads * cells * layer.key_dim; key < end; key++)
+      CHECK_MESSAGE(std::fabs(got.keys[key] - want.keys[key]) <= slack, one.name.c_str());
     // squares and sums: dim / 2 + 2 roundoffs; the direction of the mean is as uncertain as its sum over its length,
     // which random unit keys keep near 1 / sqrt(cells)
     const double mean_length = 0.5 / std::sqrt(static_cast<double>(cells));
     const double roundoffs = layer.key_dim / 2 + 8 + (layer.key_dim + 64) / mean_length;
-    for (size_t i = 0; i < norm.size(); i++) {
-      CHECK_MESSAGE(std::fabs(norm[i] - norm_b[i]) <= std::ldexp(roundoffs * norm_b[i], -24), one.name.c_str());
-      CHECK_MESSAGE(std::fabs(cosine[i] - cosine_b[i]) <= std::ldexp(roundoffs, -24) + slack, one.name.c_str());
+    for (const size_t end = stat + layer.kv_heads * cells; stat < end; stat++) {
+      const double norm = want.norm[stat];
+      CHECK_MESSAGE(std::fabs(got.norm[stat] - norm) <= std::ldexp(roundoffs * norm, -24), one.name.c_str());
+      CHECK_MESSAGE(std::fabs(got.cosine[stat] - want.cosine[stat]) <= std::ldexp(roundoffs, -24) + slack,
+                    one.name.c_str());
     }
+  }
+}
+
+/// What a backend is run with; devices have no threads of ours.
+struct Setting {
+  const kvfold_backend *backend;
+  uint32_t threads;
+  const kvfold::cpu::Kernels *kernels;  // of the backend cpu
+};
+
+std::vector<Setting> settings() {
+  std::vector<Setting> all;
+  for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
+    if (backend == kvfold_backend_named("reference")) continue;
+    const bool cpu = backend == kvfold_backend_named("cpu");
+    for (size_t k = 0; const kvfold::cpu::Kernels *kernels = kvfold::cpu::kernels_at(k); k++) {
+      for (uint32_t threads : {1, 2, 3, 7}) {
+        if (threads == 1 || backend->device == nullptr) all.push_back({backend, threads, kernels});
+      }
+      if (!cpu) break;
+    }
+  }
+  return all;
+}
+
+std::string describe(const Setting &setting, const Case &one) {
+  return std::string(setting.backend->name) + " " + setting.kernels->isa + " " + std::to_string(setting.threads) +
+         " threads " + one.name;
+}
+
+/// The first setting of a backend is compared with the reference, the others with it.
+void run_case(uint32_t seed, const std::vector<Setting> &all) {
+  const kvfold_backend *oracle = kvfold_backend_named("reference");
+  const auto before = cases::random_case(seed), want = cases::random_case(seed);
+  if (!fold(*want, oracle, 1)) return;
+  check_kept_rows(*want, *before);
+  std::unique_ptr<Case> first;
+  Reads first_reads;
+  for (size_t i = 0; i < all.size(); i++) {
+    const Setting &setting = all[i];
+    const std::string name = describe(setting, *before);
+    kvfold::cpu::use_kernels(*setting.kernels);
+    auto got = cases::random_case(seed);
+    if (!fold(*got, setting.backend, setting.threads)) return;
+    CHECK_MESSAGE(got->guards_hold(), name.c_str());
+    Reads reads = read_all(*before, setting.backend, setting.threads);
+    if (i > 0 && setting.backend == all[i - 1].backend) {
+      CHECK_MESSAGE(got->same_bytes(first->buffers), name.c_str());
+      CHECK_MESSAGE(reads == first_reads, name.c_str());
+      continue;
+    }
+    compare(*got, *want);
+    check_kept_rows(*got, *before);
+    check_reads(*before, reads, read_all(*before, oracle, 1));
+    first = std::move(got);
+    first_reads = std::move(reads);
   }
 }
 
 }  // namespace
 
 int main(int count, char **arguments) {
-  const uint32_t runs = count > 1 ? static_cast<uint32_t>(std::atoi(arguments[1])) : 150;
-  const kvfold_backend *oracle = kvfold_backend_named("reference");
-  const uint32_t first_seed = 1 + check::first_seed();
-  for (uint32_t seed = first_seed; seed < first_seed + runs; seed++) {
-    const auto before = cases::random_case(seed), want = cases::random_case(seed);
-    if (!fold(*want, oracle, 1)) break;
-    check_kept_rows(*want, *before);
-    for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
-      if (backend == oracle) continue;
-      std::unique_ptr<Case> first;
-      // devices have no threads of ours
-      for (uint32_t threads = 1; threads <= (backend->device == nullptr ? 4u : 1u); threads++) {
-        auto got = cases::random_case(seed);
-        if (!fold(*got, backend, threads)) break;
-        CHECK_MESSAGE(got->guards_hold(), got->name.c_str());
-        if (first != nullptr) {
-          CHECK_MESSAGE(got->same_bytes(first->buffers), "not the same bits with another number of threads");
-          continue;
-        }
-        compare(*got, *want);
-        check_kept_rows(*got, *before);
-        check_reads(*before, backend, oracle);
-        first = std::move(got);
-      }
-    }
+  const uint32_t runs = count > 1 ? static_cast<uint32_t>(std::atoi(arguments[1])) : 300;
+  const std::vector<Setting> all = settings();
+  for (const Setting &setting : all) {
+    if (setting.threads != 1) continue;
+    if (setting.backend->device != nullptr) std::printf("backends: %s\n", setting.backend->name);
+    else std::printf("backends: %s, kernels %s\n", setting.backend->name, setting.kernels->isa);
   }
+  const uint32_t first = check::first_seed();
+  for (uint32_t seed = first + 1; seed <= first + runs && check::failed == 0; seed++) run_case(seed, all);
   return check::verdict("backends");
 }

@@ -1,12 +1,12 @@
-// Conversions: both f16 tables against the double reference, all 65,536 halves; block types against the reference.
+// Conversions against the double reference: all 65,536 halves, floats around every rounding boundary, block types.
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "bounds.h"
 #include "cases.h"
 #include "check.h"
 #include "common/tensor.h"
-#include "cpu/arch/arch.h"
 #include "cpu/half.h"
 #include "cpu/quant.h"
 #include "cpu/rope.h"
@@ -51,23 +51,6 @@ void singles() {
     } else {
       CHECK(std::isnan(cpu::f16_to_f32(half)) && std::isnan(cpu::bf16_to_f32(brain)));
     }
-  }
-}
-
-/// The table in use gives the bits of the portable one, for every length of tail.
-void tables() {
-  const std::vector<float> values = floats();
-  const cpu::Primitives &fast = cpu::primitives(), &plain = cpu::scalar_primitives();
-  std::printf("tables: %s against %s\n", fast.isa, plain.isa);
-  for (size_t start = 0, count = 0; start + 64 < values.size(); start += 61, count = (count + 1) % 40) {
-    uint8_t a[128] = {0}, b[128] = {0};
-    fast.f32_to_f16(values.data() + start, a, count);
-    plain.f32_to_f16(values.data() + start, b, count);
-    CHECK(std::memcmp(a, b, sizeof a) == 0);
-    float x[64] = {0}, y[64] = {0};
-    fast.f16_to_f32(a, x, count);
-    plain.f16_to_f32(a, y, count);
-    CHECK(std::memcmp(x, y, sizeof x) == 0);
   }
 }
 
@@ -138,7 +121,6 @@ void hadamard_is_its_own_inverse() {
 int main() {
   halves();
   singles();
-  tables();
   blocks();
   garbage();
   hadamard_is_its_own_inverse();

@@ -32,6 +32,11 @@ void refuse(const Case &one, const kvfold_backend *backend) {
   const kvfold_attention attention{&one.memory, 0, one.target.slots, 1, {queries.data(), queries.size()}, {nullptr, 0}};
   kvfold_attention_result result{out.data(), out.data() + heads * cells, out.data() + 2 * heads * cells, nullptr, 0};
   CHECK_MESSAGE(refused(backend->attend(&attention, &options, &result, &error), error), error.message);
+  const std::vector<int32_t> deltas(cells, 3);
+  const kvfold_rope rope{&one.memory, one.target.slots, {deltas.data(), cells}, nullptr};
+  if (!CHECK(backend->rope_prepare != nullptr)) return;
+  CHECK_MESSAGE(refused(backend->rope_prepare(&rope, &options, &fold, &error), error), error.message);
+  CHECK(fold == nullptr);
 }
 
 }  // namespace

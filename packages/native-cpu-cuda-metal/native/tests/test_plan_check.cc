@@ -78,6 +78,16 @@ void plans() {
   reject("offsets", KVFOLD_SHARED, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->offsets[1] = UINT32_MAX; }, has_rows);
   reject("layers", KVFOLD_COMPOSITE, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.layers = UINT32_MAX; });
   reject("heads", KVFOLD_COMPOSITE, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.kv_heads = 0; });
+  for (uint32_t layout : {KVFOLD_SHARED, KVFOLD_COMPOSITE}) {
+    reject("no address", layout, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.positions.data = nullptr; });
+    reject("no address", layout, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.counts.data = nullptr; });
+    reject("no address", layout, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.members.data = nullptr; });
+    reject("no address", layout, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.bias = {nullptr, c->plan.rows}; });
+    reject("no address", layout, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.pins = {nullptr, c->plan.cells}; });
+  }
+  reject("no address", KVFOLD_SHARED, KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->plan.offsets.data = nullptr; });
+  reject("no address", KVFOLD_SHARED, KVFOLD_STATUS_PLAN_SHAPE,
+         [](Case *c) { c->plan.key_weights.data.data = nullptr; });
   const auto dropped = [](const Case &c) { return c.members.size() < c.plan.cells; };
   reject("pin", KVFOLD_SHARED, KVFOLD_STATUS_PLAN_PIN, [](Case *c) { c->pins.assign(c->plan.cells, 1); c->bind(); },
          dropped);
@@ -92,6 +102,13 @@ void targets() {
   argument("slot range", [](Case *c) { c->slots[0] = c->memory.capacity; });
   argument("slot twice", [](Case *c) { c->slots[0] = c->slots[1]; }, [](const Case &c) { return c.slots.size() > 1; });
   argument("slots", [](Case *c) { c->target.slots.length--; });
+  argument("no address", [](Case *c) { c->target.slots.data = nullptr; });
+  argument("no address", [](Case *c) { c->target.positions.data = nullptr; });
+  argument("no address", [](Case *c) { c->target.destinations.data = nullptr; });
+  argument("no address", [](Case *c) {
+    c->source_spans[0] = {nullptr, uint64_t{c->layers[0].kv_heads} * c->plan.cells};
+  });
+  argument("no address", [](Case *c) { c->target.bias = {nullptr, c->plan.cells}; });
   argument("positions", [](Case *c) { c->target.positions.length++; });
   argument("cells", [](Case *c) { c->target.cells = UINT32_MAX; });
   argument("sources", [](Case *c) { c->source_spans[0].length = 1; },
@@ -218,6 +235,9 @@ void marks() {
 }  // namespace
 
 int main() {
+  kvfold_error none{};
+  CHECK(kvfold_check_target(nullptr, &none) == KVFOLD_STATUS_ARGUMENT);
+  CHECK(kvfold_check_plan(nullptr, nullptr, &none) == KVFOLD_STATUS_ARGUMENT);
   plans();
   targets();
   fits();

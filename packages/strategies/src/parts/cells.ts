@@ -1,9 +1,17 @@
 /** Sets of cells, each in rising order. */
 
-/** All of `cells` but the taken ones. */
+/** All of `cells` but the taken ones. Both in rising order. */
 export function without(cells: Uint32Array, taken: Uint32Array): Uint32Array {
-  const gone = new Set(taken);
-  return taken.length === 0 ? cells : cells.filter((cell) => !gone.has(cell));
+  if (taken.length === 0) return cells;
+  const left = new Uint32Array(cells.length);
+  let count = 0;
+  let next = 0;
+  for (let i = 0; i < cells.length; i++) {
+    const cell = cells[i]!;
+    while (taken[next]! < cell) next++;
+    if (taken[next] !== cell) left[count++] = cell;
+  }
+  return left.slice(0, count);
 }
 
 /** All cells of two sets that have none in common. */

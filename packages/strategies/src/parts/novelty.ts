@@ -70,7 +70,8 @@ async function largestRank(
       await breathe();
       const own = ranks(scores(layer, head), free);
       raise(most, own);
-      for (const cell of free) tie[cell] = tie[cell]! + own[cell]! / (2 * heads * free.length);
+      const share = 2 * heads * free.length;
+      for (let i = 0; i < free.length; i++) tie[free[i]!]! += own[free[i]!]! / share;
     }
   }
   return most.map((rank, cell) => rank + tie[cell]!);
@@ -78,7 +79,5 @@ async function largestRank(
 
 /** Each entry becomes the larger one of both. */
 function raise(most: Float32Array, own: Float32Array): void {
-  own.forEach((value, cell) => {
-    if (value > most[cell]!) most[cell] = value;
-  });
+  for (let cell = 0; cell < own.length; cell++) if (own[cell]! > most[cell]!) most[cell] = own[cell]!;
 }

@@ -74,11 +74,12 @@ export function largestWithin(scores: Float32Array, distance: number): Float32Ar
  * @returns [scores]
  */
 export function ranks(scores: Float32Array, cells?: Uint32Array): Float32Array {
-  const chosen = cells ?? Uint32Array.from(scores, (_, cell) => cell);
-  const sorted = Float32Array.from(chosen, (cell) => scores[cell]!).sort();
+  const chosen = cells ?? Uint32Array.from(scores.keys());
+  const values = taken(scores, chosen);
+  const sorted = values.slice().sort();
   const ranked = new Float32Array(scores.length);
   const others = Math.max(1, chosen.length - 1);
-  for (const cell of chosen) ranked[cell] = countBelow(sorted, scores[cell]!) / others;
+  for (let i = 0; i < chosen.length; i++) ranked[chosen[i]!] = countBelow(sorted, values[i]!) / others;
   return ranked;
 }
 
@@ -89,14 +90,16 @@ export function ranks(scores: Float32Array, cells?: Uint32Array): Float32Array {
 export function bestCells(scores: Float32Array, cells: Uint32Array, count: number): Uint32Array {
   if (count >= cells.length) return cells;
   if (count <= 0) return new Uint32Array(0);
-  const sorted = Float32Array.from(cells, (cell) => scores[cell]!).sort();
+  const sorted = taken(scores, cells).sort();
   const threshold = sorted[sorted.length - count]!;
   let equals = count - (sorted.length - countUpTo(sorted, threshold));
-  return cells.filter((cell) => {
-    if (scores[cell]! !== threshold) return scores[cell]! > threshold;
-    equals -= 1;
-    return equals >= 0;
-  });
+  const best = new Uint32Array(count);
+  let next = 0;
+  for (let i = 0; i < cells.length; i++) {
+    const score = scores[cells[i]!]!;
+    if (score > threshold || (score === threshold && equals-- > 0)) best[next++] = cells[i]!;
+  }
+  return best;
 }
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -116,22 +119,28 @@ const withoutNaN = (scores: Float32Array): Float32Array =>
     ? scores.map((score) => (Number.isNaN(score) ? Number.NEGATIVE_INFINITY : score))
     : scores;
 
+/** The scores of some cells. */
+function taken(scores: Float32Array, cells: Uint32Array): Float32Array {
+  const values = new Float32Array(cells.length);
+  for (let i = 0; i < cells.length; i++) values[i] = scores[cells[i]!]!;
+  return values;
+}
+
 /** Entries below `value`. */
-const countBelow = (sorted: Float32Array, value: number): number =>
-  firstIndex(sorted, (entry) => entry >= value);
-
-/** Entries up to and including `value`. */
-const countUpTo = (sorted: Float32Array, value: number): number =>
-  firstIndex(sorted, (entry) => entry > value);
-
-/** The first index for which a condition holds that holds for all later ones too. */
-function firstIndex(sorted: Float32Array, holds: (entry: number) => boolean): number {
+function countBelow(sorted: Float32Array, value: number): number {
   let low = 0;
   let high = sorted.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (holds(sorted[middle]!)) high = middle;
+    if (sorted[middle]! >= value) high = middle;
     else low = middle + 1;
   }
   return low;
+}
+
+/** Entries up to and including `value`. */
+function countUpTo(sorted: Float32Array, value: number): number {
+  let end = countBelow(sorted, value);
+  while (sorted[end] === value) end++;
+  return end;
 }

@@ -1,9 +1,9 @@
 // Prints the speed of attend and fit on one thread, for every instruction set, against the peak of multiply-adds on
 // registers that the same thread reaches. Arguments: rows cells dim kept free (2048 4096 64 1024 512).
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <random>
 #include <vector>
 
@@ -27,19 +27,23 @@ Floats random_floats(std::mt19937 &random, size_t count, float scale) {
 kvfold_f32_span span(const Floats &data) { return {data.data(), data.size()}; }
 kvfold_f32_buffer buffer(Floats &data) { return {data.data(), data.size()}; }
 
-/// Best of several runs, in seconds: other work on the machine only ever makes a run slower.
+struct Time {
+  double best, median;
+};
+
+/// Of several runs, in seconds of processor time. Other work on the machine only ever makes a run slower.
 template <typename Work>
-double best_time(Work &&work) {
-  using Clock = std::chrono::steady_clock;
-  double best = 1e30, spent = 0;
-  for (int run = 0; run < 100 && (run < 3 || spent < 2); run++) {
-    const Clock::time_point start = Clock::now();
+Time time_of(Work &&work) {
+  std::vector<double> times;
+  double spent = 0;
+  while (times.size() < 100 && (times.size() < 11 || spent < 2)) {
+    const std::clock_t start = std::clock();
     work();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    best = std::min(best, seconds);
-    spent += seconds;
+    times.push_back(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
+    spent += times.back();
   }
-  return best;
+  std::sort(times.begin(), times.end());
+  return {times[0], times[times.size() / 2]};
 }
 
 void check(kvfold_status status, const kvfold_error &error) {
@@ -48,9 +52,10 @@ void check(kvfold_status status, const kvfold_error &error) {
   std::exit(1);
 }
 
-void print(const char *isa, const char *op, double seconds, double operations, double peak) {
-  std::printf("%-7s %-22s %8.2f ms %8.1f GFLOP/s %5.1f %% of peak\n", isa, op, 1e3 * seconds,
-              operations / seconds / 1e9, 100.0 * operations / seconds / peak);
+void print(const char *isa, const char *op, const Time &time, double operations, double peak) {
+  std::printf("%-7s %-22s %8.2f ms %8.1f GFLOP/s %5.1f %% of peak, median %8.2f ms %5.1f %%\n", isa, op,
+              1e3 * time.best, operations / time.best / 1e9, 100.0 * operations / time.best / peak, 1e3 * time.median,
+              100.0 * operations / time.median / peak);
 }
 
 }  // namespace
@@ -82,7 +87,7 @@ int main(int argc, char **argv) {
     const kvfold_attention_options options = {nullptr, nullptr, nullptr, isa};
     kvfold_error error = {};
     auto run = [&](const kvfold_attend_output &output) {
-      return best_time([&] { check(kvfold_attend(&attend, &options, &output, &error), error); });
+      return time_of([&] { check(kvfold_attend(&attend, &options, &output, &error), error); });
     };
     print(isa, "attend", run(everything), 4 * pairs * s.dim, peak);
     print(isa, "attend, no statistics", run(only_outputs), 4 * pairs * s.dim, peak);
@@ -91,14 +96,14 @@ int main(int argc, char **argv) {
     const kvfold_fit_input fit = {s.rows, s.kept, s.dim, s.dim, span(queries), span(outputs), span(kept_keys),
                                   {nullptr, 0}, span(kept_values), {free.data(), free.size()}, 0.01, 5, 0};
     kvfold_fit_report report = {};
-    const double seconds =
-        best_time([&] { check(kvfold_fit(&fit, &options, buffer(fitted), &report, &error), error); });
+    const Time time =
+        time_of([&] { check(kvfold_fit(&fit, &options, buffer(fitted), &report, &error), error); });
     const double rows = s.rows, kept = s.kept, n = s.free, dim = s.dim;
     const double fitting = static_cast<double>(report.fitted.rows);
     // attention over the kept cells; A^T A; its factor; two solves; A^T E and A X
     const double operations = 4 * rows * kept * dim + fitting * n * n + n * n * n / 3 + 2 * n * n * dim +
                               2 * n * dim * (fitting + rows);
-    print(isa, "fit", seconds, operations, peak);
+    print(isa, "fit", time, operations, peak);
     uint64_t attend_bytes = 0, fit_bytes = 0;
     check(kvfold_attend_memory(&attend, 1, &attend_bytes, &error), error);
     check(kvfold_fit_memory(&fit, 1, &fit_bytes, &error), error);

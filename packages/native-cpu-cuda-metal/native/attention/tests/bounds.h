@@ -4,16 +4,17 @@
 // order; the factor 1.1 covers the rest, as all k u here are below 0.1).
 //
 //   score     one chain of key_dim products on top of the bias, products and sums rounded apart at worst:
-//             S = (key_dim + 2) u s, where s = largest |q||k| + largest |bias| >= the sum of the terms' magnitudes
-//   exp       relative 2^-22.5 (kernel_body.h; the kernels test sweeps it): E. The argument, score - top, is rounded
-//             once: |argument| u <= 2 s u
-//   weight    exp of its own tile's top, times exp(tile's top - top), over the total. The total is a sum of 128 in a
-//             chain, and one multiply-add and one exp for each of the `tiles` corrections. Numerator and total each
-//             carry score, argument (twice: two exps) and exp errors, so
-//             R = 2 (S + 4 s u) + (tiles + 3) E + (128 + 2 tiles + 8) u
-//   flush     exponentials below e^-86.5 become 0: absolute 2^-124 on a weight, 2^-110 on a root mean square, whose
-//             squares vanish below 2^-111 (kSquareScale)
-//   maximum   R;   mean  R + (6 + blocks) u, rms the same and 4 u more: a tree over 64 lanes, a chain over blocks
+//             S = (key_dim + 4) u s, where s = largest |q||k| + largest |bias| >= the sum of the terms' magnitudes.
+//             Queries and bias are multiplied by log2 e on the way in: one rounding, and u of the constant
+//   power     of two, relative 2^-22.5 (kernel_body.h; the kernels test sweeps it): E. The argument, score - top, is
+//             rounded once: |argument| u <= 2 s u
+//   weight    power of its own tile's top, times 2^(tile's top - top), over the total. The total is a sum of 144 in a
+//             chain, and one multiply-add and one power for each of the `tiles` corrections. Numerator and total each
+//             carry score, argument (twice: two powers) and power errors, so
+//             R = 2 (S + 4 s u) + (tiles + 3) E + (144 + 2 tiles + 8) u
+//   flush     powers below 2^-125 become that: absolute 2^-124 on a weight, 2^-110 on a root mean square, whose squares
+//             vanish below 2^-111 (kSquareScale)
+//   maximum   R;   mean  R + (6 + blocks) u, rms the same and 4 u more: a tree over 48 lanes, a chain over blocks
 //   outputs   (R + (cells + 2 tiles + 4) u) max |v|: the chain runs over all cells, with a scaling for each tile
 #ifndef KVFOLD_ATTENTION_TESTS_BOUNDS_H
 #define KVFOLD_ATTENTION_TESTS_BOUNDS_H
@@ -24,7 +25,7 @@
 namespace bounds {
 
 constexpr double kRoundoff = 1.0 / (1 << 24);
-const double kExp = std::ldexp(1.0, -22) / std::sqrt(2.0);
+const double kPower = std::ldexp(1.0, -22) / std::sqrt(2.0);
 constexpr double kSecondOrder = 1.1;
 const double kFlush = std::ldexp(1.0, -124), kSquareFlush = std::ldexp(1.0, -110);
 
@@ -33,10 +34,10 @@ struct Attend {
   double outputs;            ///< of the largest |v|
 
   Attend(size_t rows, size_t cells, size_t key_dim, double largest_score) {
-    const double u = kRoundoff, tiles = std::ceil(static_cast<double>(cells) / 128);
-    const double blocks = std::ceil(static_cast<double>(rows) / 64);
-    const double score = (static_cast<double>(key_dim) + 2) * u * largest_score;
-    weight = kSecondOrder * (2 * (score + 4 * largest_score * u) + (tiles + 3) * kExp + (128 + 2 * tiles + 8) * u);
+    const double u = kRoundoff, tiles = std::ceil(static_cast<double>(cells) / 144);
+    const double blocks = std::ceil(static_cast<double>(rows) / 48);
+    const double score = (static_cast<double>(key_dim) + 4) * u * largest_score;
+    weight = kSecondOrder * (2 * (score + 4 * largest_score * u) + (tiles + 3) * kPower + (144 + 2 * tiles + 8) * u);
     mean = weight + kSecondOrder * (6 + blocks) * u;
     rms = mean + kSecondOrder * 4 * u;
     outputs = weight + kSecondOrder * (static_cast<double>(cells) + 2 * tiles + 4) * u;
@@ -62,7 +63,7 @@ struct Attend {
 //   dual  a = (A A^T + ridge)^-1 E, X = A^T a, so |a| = |E - A X| / ridge. An error D a^ of that system moves X by at
 //         most |D||a^| in the norm of M, because A M A^T <= (A A^T + ridge)^2; the product A^T a rounds like the right
 //         side, |dX| <= (|d| / |E|) |a|, which the norm of M stretches by at most |A| + sqrt(ridge).
-//   errors that are reported: |dE| before; after also |dA||X|, and the roundings of A X, c = 64 + unknowns / 64.
+//   errors that are reported: |dE| before; after also |dA||X|, and the roundings of A X, c = 96 + unknowns / 96.
 struct Fit {
   double solve_matrix;  ///< |D| / trace(G + ridge)
   double solve_right;   ///< |d| / (|A||E|)
@@ -70,7 +71,7 @@ struct Fit {
 
   Fit(size_t rows, size_t unknowns, bool guarded) {
     const double chunks = 128 + static_cast<double>(rows) / 128, steps = 32 + static_cast<double>(unknowns) / 32;
-    answer = 6 * std::sqrt(64 + static_cast<double>(unknowns) / 64) * kRoundoff;
+    answer = 6 * std::sqrt(96 + static_cast<double>(unknowns) / 96) * kRoundoff;
     solve_right = 6 * std::sqrt(chunks) * kRoundoff;
     solve_matrix = solve_right + 2 * 6 * std::sqrt(steps) * kRoundoff + (guarded ? std::ldexp(1.0, -18) : 0.0);
   }

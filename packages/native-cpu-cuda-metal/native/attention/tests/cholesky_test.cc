@@ -17,7 +17,7 @@ struct System {
 
   /// B B^T / n + shift, positive definite for shift > 0.
   System(Random &random, size_t size, size_t columns, float shift)
-      : n(size), ld(round_up(size, kLanes)), width(columns), matrix(ld * ld), right(random.floats(ld * width, 1)) {
+      : n(size), ld(dense_ld(size)), width(columns), matrix(ld * ld), right(random.floats(ld * width, 1)) {
     const Floats b = random.floats(n * n, 1);
     for (size_t i = 0; i < n; i++) {
       for (size_t j = 0; j <= i; j++) {
@@ -47,7 +47,8 @@ struct System {
   }
 
   Floats solve(const Kernels &kernels, uint32_t threads, size_t *raised) const {
-    Floats square = matrix, x = right, inverse(ld * kStep), scratch(factor_scratch(n)), step(kStep * width);
+    Floats square = matrix, x = right, inverse(round_up(n, kStep) * kStep), scratch(factor_scratch(n));
+    Floats step(kStep * width);
     const fixture::Threads pool(threads);
     const kvfold_attention_options options = fixture::options(nullptr, &pool.workers);
     Parallel parallel(options);

@@ -87,10 +87,10 @@ TEST(fit_reports_its_memory) {
   uint64_t one = 0, four = 0;
   CHECK(kvfold_fit_memory(&input, 1, &one, nullptr) == KVFOLD_OK);
   CHECK(kvfold_fit_memory(&input, 4, &four, nullptr) == KVFOLD_OK);
-  // weights, missing, square system and exponentials are what counts
-  const uint64_t large = 4 * (4096 * 1024 + 4096 * 64 + 1024 * 1024 + 2048 * 64);
+  // weights, missing, square system, powers, and keys and values in strips are what counts
+  const uint64_t large = 4 * (4096 * 1056 + 4096 * 80 + 1056 * 1072 + 2048 * (144 + 64 + 96));
   CHECK(one >= large && one < large + large / 20);
-  CHECK(four - one >= 3 * 2048 * 256 && four - one < 3 * (2048 * 256 + 131072));
+  CHECK(four - one >= 3 * 2048 * 576 && four - one < 3 * (2048 * 576 + 262144));
   input.free.length = KVFOLD_ATTENTION_MAX_FREE + 1;
   input.kept = KVFOLD_MAX_CELLS;
   CHECK(kvfold_fit_memory(&input, 1, &one, nullptr) == KVFOLD_STATUS_ARGUMENT);

@@ -79,7 +79,8 @@ struct Bounds {
 Case random_case(Random &random, uint32_t most_kept) {
   const uint32_t kept = random.size(1, most_kept), cells = kept * random.between(1, 4);
   const uint32_t free = random.uniform() < 0.2 ? kept : random.between(0, kept);
-  Case c(random, random.size(1, 700), cells, kept, free, random.size(8, 256), random.size(1, 256),
+  const uint32_t widest = most_kept > 200 ? 256 : 100;
+  Case c(random, random.size(1, 700), cells, kept, free, random.size(8, widest), random.size(1, widest),
          random.uniform() < 0.5, random.uniform() < 0.3 ? 6 : 1);
   const double lambdas[] = {0.001, 0.01, 0.1};
   c.lambda = lambdas[random.between(0, 2)];
@@ -118,7 +119,10 @@ void compare(const Case &c, const Fitted &got, const Fitted &want) {
   if (!got.report.accepted || !want.report.accepted) return;
   // all rows have weights of at most 1 in sum
   const double all_weights = std::sqrt(static_cast<double>(c.head.rows));
-  CHECK_BOUND(std::fabs(std::sqrt(got.report.fitted.after) - after.fitted), bound.reported(after, all_weights));
+  if (c.holdout == 0)
+    CHECK_BOUND(std::fabs(std::sqrt(got.report.fitted.after) - after.fitted), bound.reported(after, all_weights));
+  else
+    CHECK(std::isnan(got.report.fitted.after) && std::isnan(want.report.fitted.after));
   CHECK_BOUND(std::fabs(std::sqrt(got.report.judged.after) - after.judged), bound.reported(after, all_weights));
   const double reached = after.objective(ridge), possible = best.objective(ridge);
   const double excess = std::sqrt(std::fmax(0, reached * reached - possible * possible));
@@ -131,8 +135,8 @@ void compare(const Case &c, const Fitted &got, const Fitted &want) {
 
 TEST(fit_reaches_the_objective_of_the_reference) {
   Random random(31);
-  for (int i = 0; i < 120; i++) {
-    Case c = random_case(random, i < 12 ? 500 : 150);
+  for (int i = 0; i < 1400; i++) {
+    Case c = random_case(random, i % 100 == 0 ? 500 : 150);
     c.form = random.between(0, 2);
     const Fitted want = run(kvfold_fit_reference, c, nullptr);
     each_isa([&](const char *isa) { compare(c, run(kvfold_fit, c, isa), want); });
@@ -143,7 +147,7 @@ TEST(fit_reaches_the_objective_of_the_reference) {
 TEST(fit_lets_held_out_rows_judge) {
   Random random(32);
   int accepted = 0, refused = 0;
-  for (int i = 0; i < 60; i++) {
+  for (int i = 0; i < 600; i++) {
     Case c = random_case(random, 120);
     c.holdout = random.between(2, 7);
     const Fitted want = run(kvfold_fit_reference, c, nullptr);

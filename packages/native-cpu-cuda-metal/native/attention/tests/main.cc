@@ -7,7 +7,7 @@
 
 int main(int argc, char **argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  for (const char *wanted : {"avx512", "avx2", "scalar"}) {
+  for (const char *wanted : {"avx512", "avx2", "neon", "scalar"}) {
     bool here = false;
     for (uint32_t i = 0; const char *isa = kvfold_attention_isa(i); i++) here |= std::strcmp(isa, wanted) == 0;
     std::printf("%s %s\n", here ? "has" : "SKIPPED: no", wanted);

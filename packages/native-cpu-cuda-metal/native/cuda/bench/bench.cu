@@ -70,8 +70,8 @@ Line time_fold(const Case &one, const Settings &settings, CopyRate *copy) {
     const double end = now();
     need(fold_rollback(prepared, &options, &error), error);
     if (run < 2) continue;  // the first runs warm up
-    save.push_back(inner(prepared)->save_milliseconds);
-    write.push_back(inner(prepared)->write_milliseconds);
+    save.push_back(static_cast<const Fold *>(Change::of(prepared))->save_milliseconds);
+    write.push_back(static_cast<const Fold *>(Change::of(prepared))->write_milliseconds);
     commit.push_back((end - begin) * 1e3);
   }
   time_commits(false);

@@ -35,7 +35,8 @@ typedef struct kvfold_device_memory {
                         kvfold_error *error);
 } kvfold_device_memory;
 
-/* A prepared fold: scratch rows, undo log and where it stands. Owned by the backend that made it. */
+/* A prepared change of the cache, a fold or a rope shift: new rows, undo log and where it stands. Owned by the backend
+ * that made it. */
 typedef struct kvfold_fold kvfold_fold;
 
 typedef struct kvfold_backend {
@@ -47,13 +48,12 @@ typedef struct kvfold_backend {
    * not looked at; operations refuse memory that lies elsewhere with the same status. */
   kvfold_status (*supports)(const kvfold_memory_layer *layer, kvfold_error *error);
 
-  /* Computes every row that is not a copy, and reserves the undo log. Reads the memory, never writes it. (A backend
-   * whose commit is cheaper without the detour computes sums of members there, and only solved values here.) The
-   * caller keeps target and plan, with all their arrays, until fold_free. On failure `*out` is NULL. */
+  /* Does all that can fail or be cancelled: values that are solved for, room for the undo log. Reads the memory, never
+   * writes it. The caller keeps target and plan, with all their arrays, until fold_free. On failure `*out` is NULL. */
   kvfold_status (*fold_prepare)(const kvfold_target *target, const kvfold_plan *plan, const kvfold_options *options,
                                 kvfold_fold **out, kvfold_error *error);
-  /* Per layer, keys then values: saves the destination rows, then writes them. Allocates nothing. After a failure the
-   * memory is half written: roll back. */
+  /* Saves the destination rows, then writes them. Allocates nothing. After a failure the memory is half written: roll
+   * back. */
   kvfold_status (*fold_commit)(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
   /* Puts back every byte that a commit wrote, whole or half; does nothing before a commit. */
   kvfold_status (*fold_rollback)(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
@@ -74,6 +74,15 @@ typedef struct kvfold_backend {
                           kvfold_attention_result *result, kvfold_error *error);
   /* (optional) */
   kvfold_fold_report (*fold_report)(const kvfold_fold *fold);
+
+  /* (optional) A rope shift as a change: fold_commit turns the stored keys, fold_rollback puts every byte back,
+   * fold_free and fold_report are the same as for a fold. Reads the memory, never writes it; the caller keeps `rope`,
+   * with all its arrays, until fold_free. On failure `*out` is NULL. */
+  kvfold_status (*rope_prepare)(const kvfold_rope *rope, const kvfold_options *options, kvfold_fold **out,
+                                kvfold_error *error);
+  /* (optional) The first half of fold_commit alone: saves what it will overwrite, and writes nothing to the memory.
+   * fold_commit goes on from there. So a benchmark can time a fold without its undo log. */
+  kvfold_status (*fold_save)(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
   /* NULL: the backend works in host memory. */
   const kvfold_device_memory *device;
 } kvfold_backend;
@@ -93,6 +102,7 @@ kvfold_status kvfold_check_memory(const kvfold_memory *memory, kvfold_error *err
 kvfold_status kvfold_check_target(const kvfold_target *target, kvfold_error *error);
 /* Fits and given values too, and the query sample of the target. */
 kvfold_status kvfold_check_plan(const kvfold_target *target, const kvfold_plan *plan, kvfold_error *error);
+kvfold_status kvfold_check_rope(const kvfold_rope *rope, kvfold_error *error);
 kvfold_status kvfold_check_read(const kvfold_read *read, kvfold_error *error);
 kvfold_status kvfold_check_turn(const kvfold_turn *turn, kvfold_error *error);
 kvfold_status kvfold_check_attention(const kvfold_attention *attention, kvfold_error *error);

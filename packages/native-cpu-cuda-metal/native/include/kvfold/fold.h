@@ -140,6 +140,17 @@ typedef struct kvfold_target {
   const kvfold_f32_span *outputs;
 } kvfold_target;
 
+/* Stored keys turned in place by R(delta), as self-extend asks. Cell c, at physical index slots.data[c], turns by
+ * deltas.data[c] positions in every layer and head; a layer with deltas of its own turns by those. Layers without a
+ * rope stay. Only the channels that turn are written: all of a key under a Hadamard rotation, else the first
+ * rope_dims, in whole blocks. */
+typedef struct kvfold_rope {
+  const kvfold_memory *memory;
+  kvfold_u32_span slots;               /* [cells], in range, distinct */
+  kvfold_i32_span deltas;              /* [cells], or length 0 when every layer with a rope has its own */
+  const kvfold_i32_span *layer_deltas; /* [layer_count] of [heads, cells] (length 0: as deltas), or NULL */
+} kvfold_rope;
+
 /* The fault walk of the tests: the `fail_at`-th point (from 0) stops the work; -1: none. */
 typedef struct kvfold_faults {
   int64_t fail_at;

@@ -5,6 +5,7 @@
 
 #include "addon/arguments.h"
 #include "addon/attend_worker.h"
+#include "addon/bench_worker.h"
 #include "addon/fold_worker.h"
 #include "addon/memory.h"
 #include "addon/promise_worker.h"
@@ -32,7 +33,7 @@ Napi::Value info(const Napi::CallbackInfo &call) {
   Napi::Array names = Napi::Array::New(env);
   for (uint32_t i = 0; const kvfold_backend *backend = kvfold_backend_at(i); i++) names.Set(i, backend->name);
   result.Set("abi", KVFOLD_MEMORY_ABI);
-  result.Set("isa", cpu::primitives().isa);
+  result.Set("isa", cpu::kernels().isa);
   result.Set("attentionIsa", kvfold_attention_isa(0));
   result.Set("hardwareThreads", std::thread::hardware_concurrency());
   result.Set("maxThreads", KVFOLD_MAX_THREADS);
@@ -64,6 +65,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("createFlag", Napi::Function::New(env, create_flag));
   exports.Set("raiseFlag", Napi::Function::New(env, raise_flag));
   exports.Set("prepare", Napi::Function::New(env, prepare));
+  exports.Set("prepareShift", Napi::Function::New(env, prepare_shift));
   exports.Set("commit", Napi::Function::New(env, commit));
   exports.Set("rollback", Napi::Function::New(env, rollback));
   exports.Set("dispose", Napi::Function::New(env, dispose));
@@ -71,6 +73,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("keyStats", Napi::Function::New(env, key_stats));
   exports.Set("turnQueries", Napi::Function::New(env, turn_queries));
   exports.Set("attend", Napi::Function::New(env, attend));
+  exports.Set("benchOperations", Napi::Function::New(env, bench_operations));
+  exports.Set("bench", Napi::Function::New(env, bench));
   return exports;
 }
 

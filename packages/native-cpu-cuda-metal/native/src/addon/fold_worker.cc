@@ -1,6 +1,8 @@
-// A fold as a transaction: prepare, commit, rollback off the event loop, dispose on it. Which step may follow which is
-// decided on the event loop alone, so it needs no lock.
+// A fold, or a rope shift, as a transaction: prepare, commit, rollback off the event loop, dispose on it. Which step may
+// follow which is decided on the event loop alone, so it needs no lock.
 #include "addon/fold_worker.h"
+
+#include <utility>
 
 #include "addon/arguments.h"
 #include "addon/memory.h"
@@ -23,18 +25,32 @@ struct FoldState {
   const kvfold_memory *memory = nullptr;
   TargetStorage target;
   PlanStorage plan;
+  ShiftStorage shift;  // instead of the two, of a rope shift
   const kvfold_backend *backend = nullptr;
   kvfold_fold *fold = nullptr;
   Stage stage = Stage::prepared;
   bool busy = false;
 
-  void free_fold() {
+  ~FoldState() {
     if (fold != nullptr) backend->fold_free(fold);
-    fold = nullptr;
   }
-  ~FoldState() { free_fold(); }
 };
 using FoldHandle = std::shared_ptr<FoldState>;
+
+/// Giving many pages back takes time, so a thread of the pool does it.
+Napi::Value free_later(Napi::Env env, const FoldHandle &state) {
+  // freed even if the work never runs, because the environment ends
+  std::shared_ptr<kvfold_fold> held(std::exchange(state->fold, nullptr), [state](kvfold_fold *fold) {
+    if (fold != nullptr) state->backend->fold_free(fold);
+  });
+  return PromiseWorker::start(
+      env,
+      [held = std::move(held)](kvfold_error *) mutable {
+        held.reset();
+        return KVFOLD_OK;
+      },
+      [](Napi::Env settled, kvfold_status) { return settled.Undefined(); });
+}
 
 Napi::Value wrap(Napi::Env env, FoldHandle state) {
   auto held = std::make_unique<FoldHandle>(std::move(state));
@@ -74,7 +90,7 @@ Napi::Value run_step(Napi::Env env, const FoldHandle &state, Stage on_success, S
   state->busy = true;
   return PromiseWorker::start(env, std::move(work), [=](Napi::Env settled, kvfold_status status) {
     state->busy = false;
-    if (state->stage == Stage::disposed) state->free_fold();
+    if (state->stage == Stage::disposed) free_later(settled, state);
     else state->stage = status == KVFOLD_OK ? on_success : on_failure;
     return Napi::Number::New(settled, static_cast<double>(faults->points));
   });
@@ -110,6 +126,16 @@ kvfold_status check_and_prepare(FoldState *state, const kvfold_options *options,
   return state->backend->fold_prepare(&state->target.target, &state->plan.plan, options, &state->fold, error);
 }
 
+/// What `prepare` and `prepareShift` resolve to.
+Napi::Value prepared(Napi::Env env, kvfold_status status, const FoldHandle &state, const kvfold_faults &faults) {
+  if (status != KVFOLD_OK) return env.Undefined();
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("fold", wrap(env, state));
+  result.Set("points", static_cast<double>(faults.points));
+  report_fold(*state, &result);
+  return result;
+}
+
 }  // namespace
 
 /// prepare({ memory, backend, threads, flag, failAt, memoryLimit, plan, slots, positions, sources, destinations, bias,
@@ -134,14 +160,32 @@ Napi::Value prepare(const Napi::CallbackInfo &info) {
         const kvfold_options options = {threads, is_raised, flag.get(), faults.get(), limit};
         return check_and_prepare(state.get(), &options, error);
       },
-      [=](Napi::Env settled, kvfold_status status) -> Napi::Value {
-        if (status != KVFOLD_OK) return settled.Undefined();
-        Napi::Object result = Napi::Object::New(settled);
-        result.Set("fold", wrap(settled, state));
-        result.Set("points", static_cast<double>(faults->points));
-        report_fold(*state, &result);
-        return result;
-      });
+      [=](Napi::Env settled, kvfold_status status) { return prepared(settled, status, state, *faults); });
+}
+
+/// prepareShift({ memory, backend, threads, flag, failAt, slots, deltas, layerDeltas })
+///   -> Promise<{ fold, points, fits, heldBytes, workingBytes }>
+Napi::Value prepare_shift(const Napi::CallbackInfo &info) {
+  const Napi::Object request = object_argument(info[0], "request");
+  auto state = std::make_shared<FoldState>();
+  state->memory = memory_argument(request.Get("memory"));
+  state->memory_external = Napi::Persistent(request.Get("memory").As<Napi::Object>());
+  state->backend = backend_argument(request.Get("backend"));
+  if (state->backend->rope_prepare == nullptr)
+    throw_error(info.Env(), KVFOLD_STATUS_UNSUPPORTED, std::string(state->backend->name) + " cannot turn keys");
+  state->shift.read(request, state->memory);
+  const uint32_t threads = threads_argument(request.Get("threads"));
+  const AbortFlag flag = flag_argument_or_none(request.Get("flag"));
+  auto faults = std::make_shared<kvfold_faults>(kvfold_faults{fault_argument(request.Get("failAt")), 0});
+  return PromiseWorker::start(
+      info.Env(),
+      [=](kvfold_error *error) {
+        const kvfold_options options = {threads, is_raised, flag.get(), faults.get(), 0};
+        if (kvfold_status status = kvfold_check_options(&options, error)) return status;
+        if (kvfold_status status = kvfold_check_rope(&state->shift.rope, error)) return status;
+        return state->backend->rope_prepare(&state->shift.rope, &options, &state->fold, error);
+      },
+      [=](Napi::Env settled, kvfold_status status) { return prepared(settled, status, state, *faults); });
 }
 
 /// commit(fold, threads, failAt) -> Promise<points>
@@ -169,12 +213,14 @@ Napi::Value rollback(const Napi::CallbackInfo &info) {
   });
 }
 
-/// dispose(fold): frees scratch and undo log, after the running step if there is one.
+/// dispose(fold) -> Promise<undefined>: frees scratch and undo log, after the running step if there is one.
 Napi::Value dispose(const Napi::CallbackInfo &info) {
   FoldHandle state = handle_argument(info[0]);
   state->stage = Stage::disposed;
-  if (!state->busy) state->free_fold();
-  return info.Env().Undefined();
+  if (!state->busy) return free_later(info.Env(), state);
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  deferred.Resolve(info.Env().Undefined());
+  return deferred.Promise();
 }
 
 }  // namespace addon

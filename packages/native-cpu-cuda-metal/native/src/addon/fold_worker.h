@@ -8,6 +8,7 @@ namespace kvfold {
 namespace addon {
 
 Napi::Value prepare(const Napi::CallbackInfo &info);
+Napi::Value prepare_shift(const Napi::CallbackInfo &info);
 Napi::Value commit(const Napi::CallbackInfo &info);
 Napi::Value rollback(const Napi::CallbackInfo &info);
 Napi::Value dispose(const Napi::CallbackInfo &info);

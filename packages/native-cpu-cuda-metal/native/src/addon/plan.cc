@@ -153,5 +153,19 @@ void TargetStorage::read(const Napi::Object &object, const kvfold_memory *memory
   target.sources = source_spans.data();
 }
 
+void ShiftStorage::read(const Napi::Object &object, const kvfold_memory *memory) {
+  slots = copy_array<uint32_t>(object.Get("slots"), "slots");
+  deltas = copy_array<int32_t>(object.Get("deltas"), "deltas");
+  const Napi::Array layers = array_argument(object.Get("layerDeltas"), "layerDeltas");
+  if (layers.Length() != memory->layer_count)
+    throw_error(object.Env(), KVFOLD_STATUS_ARGUMENT, "layerDeltas needs one entry a layer");
+  own.resize(memory->layer_count);
+  for (uint32_t l = 0; l < memory->layer_count; l++) {
+    own[l] = copy_array<int32_t>(layers.Get(l), "layerDeltas", true);
+    spans.push_back({own[l].data(), own[l].size()});
+  }
+  rope = {memory, {slots.data(), slots.size()}, {deltas.data(), deltas.size()}, spans.data()};
+}
+
 }  // namespace addon
 }  // namespace kvfold

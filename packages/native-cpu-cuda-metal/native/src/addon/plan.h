@@ -73,6 +73,21 @@ struct TargetStorage {
   void read_fit(const Napi::Object &object);
 };
 
+/// A rope shift. Not movable once filled.
+struct ShiftStorage {
+  ShiftStorage() = default;
+  ShiftStorage(const ShiftStorage &) = delete;
+  ShiftStorage &operator=(const ShiftStorage &) = delete;
+
+  kvfold_rope rope{};
+  std::vector<uint32_t> slots;
+  std::vector<int32_t> deltas;
+  std::vector<std::vector<int32_t>> own;
+  std::vector<kvfold_i32_span> spans;
+
+  void read(const Napi::Object &object, const kvfold_memory *memory);
+};
+
 }  // namespace addon
 }  // namespace kvfold
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "attention.h"
+#include "checks/span_check.h"
 #include "common/error.h"
 #include "common/tensor.h"
 #include "kvfold/backend.h"
@@ -41,6 +42,7 @@ extern "C" kvfold_status kvfold_check_turn(const kvfold_turn *turn, kvfold_error
   if (kvfold_status status = kvfold_check_layer(turn->layer, 0, error)) return status;
   if (turn->positions.length == 0 || turn->positions.length > KVFOLD_MAX_CELLS)
     return fail(error, KVFOLD_STATUS_ARGUMENT, "the sample has %llu queries", wide(turn->positions.length));
+  if (is_missing(turn->positions) || is_missing(turn->queries.rows)) return fail_missing(error, "queries");
   if (turn->horizon == 0) return fail(error, KVFOLD_STATUS_ARGUMENT, "a horizon of 0 positions");
   if (kvfold_status status = check_layer_queries(*turn, error)) return status;
   const uint32_t group = turn->queries.heads / turn->layer->kv_heads;
@@ -69,6 +71,7 @@ extern "C" kvfold_status kvfold_check_attention(const kvfold_attention *attentio
   if (attention->queries.length != needed)
     return fail(error, KVFOLD_STATUS_ARGUMENT, "the queries have %llu numbers, %u heads of %u rows need %llu",
                 wide(attention->queries.length), layer.kv_heads, attention->rows, wide(needed));
+  if (is_missing(attention->queries) || is_missing(attention->bias)) return fail_missing(error, "queries or bias");
   if (attention->bias.length != 0 && attention->bias.length != attention->slots.length)
     return fail(error, KVFOLD_STATUS_ARGUMENT, "bias has %llu entries for %llu cells", wide(attention->bias.length),
                 wide(attention->slots.length));

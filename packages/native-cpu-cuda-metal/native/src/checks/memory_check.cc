@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "checks/span_check.h"
 #include "common/error.h"
 #include "common/scratch.h"
 #include "common/tensor.h"
@@ -100,6 +101,8 @@ extern "C" kvfold_status kvfold_check_read(const kvfold_read *read, kvfold_error
   if (read->unrotate != 0 && read->kind != KVFOLD_KEYS)
     return fail(error, KVFOLD_STATUS_ARGUMENT, "values carry no rotation to undo");
   const uint64_t cells = read->slots.length;
+  if (is_missing(read->slots)) return fail_missing(error, "slots");
+  if (is_missing(read->positions) || is_missing(read->sources)) return fail_missing(error, "positions or sources");
   if (cells > KVFOLD_MAX_CELLS)
     return fail(error, KVFOLD_STATUS_PLAN_LIMIT, "more than %u cells", KVFOLD_MAX_CELLS);
   for (uint64_t c = 0; c < cells; c++) {

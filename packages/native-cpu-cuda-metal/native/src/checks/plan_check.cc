@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "checks/pin_check.h"
+#include "checks/span_check.h"
 #include "checks/value_check.h"
 #include "common/error.h"
 #include "common/tensor.h"
@@ -18,6 +19,19 @@ kvfold_status check_length(uint64_t length, uint64_t needed, const char *name, k
   if (length == needed) return KVFOLD_OK;
   return fail(error, KVFOLD_STATUS_PLAN_SHAPE, "%s has %llu entries, %llu are needed", name, wide(length),
               wide(needed));
+}
+
+/// Arrays that have a length and no address.
+kvfold_status check_arrays(const kvfold_plan &plan, kvfold_error *error) {
+  const bool shared = plan.layout == KVFOLD_SHARED;
+  const bool missing =
+      is_missing(plan.positions) || is_missing(plan.counts) || is_missing(plan.bias) || is_missing(plan.pins) ||
+      is_missing(plan.members) || (shared && is_missing(plan.offsets)) ||
+      (shared && (is_missing(plan.key_weights.data) || is_missing(plan.value_weights.data))) ||
+      (plan.fit != nullptr && is_missing(plan.fit->free)) ||
+      (plan.values != nullptr && (is_missing(plan.values->given) || is_missing(plan.values->data)));
+  if (missing) return fail(error, KVFOLD_STATUS_PLAN_SHAPE, "an array of the plan has a length and no address");
+  return KVFOLD_OK;
 }
 
 kvfold_status check_rows(const kvfold_target &target, const kvfold_plan &plan, kvfold_error *error) {
@@ -166,6 +180,7 @@ kvfold_status check_padding(const kvfold_target &target, const kvfold_plan &plan
 
 kvfold_status check_all(const kvfold_target &target, const kvfold_plan &plan, kvfold_error *error) {
   const bool shared = plan.layout == KVFOLD_SHARED;
+  if (kvfold_status status = check_arrays(plan, error)) return status;
   if (kvfold_status status = check_rows(target, plan, error)) return status;
   if (kvfold_status status = shared ? check_shared_shape(target, plan, error)
                                     : check_composite_shape(target, plan, error))
@@ -196,6 +211,7 @@ kvfold_status check_all(const kvfold_target &target, const kvfold_plan &plan, kv
 using namespace kvfold;
 
 extern "C" kvfold_status kvfold_check_plan(const kvfold_target *target, const kvfold_plan *plan, kvfold_error *error) {
+  if (target == nullptr || plan == nullptr) return fail(error, KVFOLD_STATUS_ARGUMENT, "no target or no plan given");
   try {
     return check_all(*target, *plan, error);
   } catch (...) {

@@ -1,6 +1,7 @@
 // Slots, positions, sources and destinations of a fold: lengths, ranges, no cell twice.
 #include <vector>
 
+#include "checks/span_check.h"
 #include "common/error.h"
 #include "kvfold/backend.h"
 
@@ -28,6 +29,7 @@ kvfold_status check_sources(const kvfold_target &target, kvfold_error *error) {
   for (uint32_t l = 0; l < target.memory->layer_count; l++) {
     const uint64_t length = target.sources[l].length;
     const uint64_t needed = static_cast<uint64_t>(target.memory->layers[l].kv_heads) * target.cells;
+    if (is_missing(target.sources[l])) return fail_missing(error, "sources of a layer");
     if (length != 0 && length != needed)
       return fail(error, KVFOLD_STATUS_ARGUMENT, "sources of layer %u have %llu entries, %llu are needed", l,
                   wide(length), wide(needed));
@@ -53,6 +55,7 @@ kvfold_status check_destinations(const kvfold_target &target, kvfold_error *erro
 using namespace kvfold;
 
 extern "C" kvfold_status kvfold_check_target(const kvfold_target *target, kvfold_error *error) {
+  if (target == nullptr) return fail(error, KVFOLD_STATUS_ARGUMENT, "no target given");
   if (kvfold_status status = kvfold_check_memory(target->memory, error)) return status;
   if (target->cells == 0 || target->cells > target->memory->capacity)
     return fail(error, KVFOLD_STATUS_ARGUMENT, "%u cells in a cache with room for %u", target->cells,
@@ -60,6 +63,9 @@ extern "C" kvfold_status kvfold_check_target(const kvfold_target *target, kvfold
   if (target->slots.length != target->cells || target->positions.length != target->cells)
     return fail(error, KVFOLD_STATUS_ARGUMENT, "%u cells, but %llu slots and %llu positions", target->cells,
                 wide(target->slots.length), wide(target->positions.length));
+  if (is_missing(target->slots) || is_missing(target->positions)) return fail_missing(error, "slots or positions");
+  if (is_missing(target->destinations)) return fail_missing(error, "destinations");
+  if (is_missing(target->bias)) return fail_missing(error, "bias");
   try {
     if (kvfold_status status = check_slots(*target, error)) return status;
   } catch (...) {

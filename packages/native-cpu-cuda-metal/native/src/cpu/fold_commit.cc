@@ -1,151 +1,234 @@
-// Commit and rollback. Only bytes move here: nothing is computed and nothing is allocated.
+// Commit and rollback of a fold. Two submissions to the pool, each over all tensors:
+//
+//     save    the rows that will be overwritten  ->  undo log
+//     write   cells (from the log, where their slots are overwritten)  ->  new rows  ->  the cells that stay
+//
+// Sources in the log do not change any more, so no order of writing can be wrong, whatever the permutation of the
+// slots. Nothing is allocated here and nothing can fail but by a test's fault.
 #include <algorithm>
 #include <cstring>
 
-#include "common/error.h"
-#include "cpu/fold.h"
+#include "cpu/lane_maker.h"
 #include "cpu/pool.h"
+#include "cpu/read_ahead.h"
+#include "cpu/row_maker.h"
 
 namespace kvfold {
 namespace cpu {
 namespace {
 
-constexpr size_t kRowsOfTask = 64;
-constexpr size_t kChannelsOfTask = 8;
-
-/// Elements are 2 or 4 bytes; a fixed size lets the compiler make it one load and store.
-inline void copy_element(uint8_t *to, const uint8_t *from, size_t bytes) {
-  if (bytes == 2) std::memcpy(to, from, 2);
-  else std::memcpy(to, from, 4);
+/// Calls run(row, count) for rows of [from, to) whose destinations follow each other.
+template <typename Run>
+void each_run(const Fold &fold, size_t from, size_t to, const Run &run) {
+  for (size_t row = from, next = row; row < to; row = next) {
+    const size_t offset = fold.destination(row) - row;
+    for (next = row + 1; next < to && fold.destination(next) - next == offset;) next++;
+    run(row, next - row);
+  }
 }
 
-/// What the parts of a commit share.
-struct Step {
+struct RowCopy {
   const Fold &fold;
   const Tensor tensor;
-  TensorWork &work;
-  uint32_t threads;
+  uint8_t *log;
+  const Copy copy;
 
-  /// Half of the work is done before a fault point, half after it: units [from, to) are rows, or channels.
-  size_t units() const { return tensor.transposed ? size_t{tensor.heads} * tensor.dim : rows(); }
-  size_t rows() const { return fold.plan->rows; }
-
-  template <typename Unit>
-  void each(size_t from, size_t to, Unit &&unit) const {
-    const size_t block = tensor.transposed ? kChannelsOfTask : kRowsOfTask;
-    parallel_for(threads, (to - from + block - 1) / block, [&](size_t task, uint32_t) {
-      for (size_t i = from + task * block; i < std::min(to, from + (task + 1) * block); i++) unit(i);
+  uint8_t *destination(size_t row) const { return tensor.slice(fold.destination(row), 0); }
+  uint8_t *logged(size_t row) const { return log + row * tensor.row_bytes; }
+  void save(size_t from, size_t to) const {
+    each_run(fold, from, to,
+             [&](size_t row, size_t count) { copy(logged(row), destination(row), count * tensor.row_bytes); });
+  }
+  void restore(size_t from, size_t to) const {
+    each_run(fold, from, to,
+             [&](size_t row, size_t count) { copy(destination(row), logged(row), count * tensor.row_bytes); });
+  }
+  /// New rows, [to - from, row bytes].
+  void write(size_t from, size_t to, const uint8_t *rows) const {
+    each_run(fold, from, to, [&](size_t row, size_t count) {
+      copy(destination(row), rows + (row - from) * tensor.row_bytes, count * tensor.row_bytes);
     });
   }
 };
 
-void save_row(const Step &step, size_t row) {
-  const size_t bytes = step.tensor.row_bytes;
-  std::memcpy(step.work.undo.data() + row * bytes, step.tensor.slice(step.fold.destination(row), 0), bytes);
-}
+struct LaneCopy {
+  const Fold &fold;
+  const Tensor tensor;
+  uint8_t *log;
 
-void restore_row(const Step &step, size_t row) {
-  const size_t bytes = step.tensor.row_bytes;
-  std::memcpy(step.tensor.slice(step.fold.destination(row), 0), step.work.undo.data() + row * bytes, bytes);
-}
+  void save(size_t channel) const { move(channel, false, log + channel * bytes()); }
+  void restore(size_t channel) const { move(channel, true, log + channel * bytes()); }
+  void write(size_t channel, uint8_t *rows) const { move(channel, true, rows); }
 
-void save_channel(const Step &step, size_t channel) {
-  const size_t bytes = step.tensor.element_bytes, rows = step.rows();
-  const uint8_t *lane = step.tensor.channel(channel);
-  uint8_t *log = step.work.undo.data() + channel * rows * bytes;
-  for (size_t r = 0; r < rows; r++) copy_element(log + r * bytes, lane + step.fold.destination(r) * bytes, bytes);
-}
+ private:
+  size_t bytes() const { return fold.plan->rows * tensor.element_bytes; }
+  void move(size_t channel, bool to_cache, uint8_t *rows) const {
+    uint8_t *lane = tensor.channel(channel);
+    const size_t element = tensor.element_bytes;
+    each_run(fold, 0, fold.plan->rows, [&](size_t row, size_t count) {
+      uint8_t *cells = lane + fold.destination(row) * element, *other = rows + row * element;
+      if (count == 1) copy_element(to_cache ? cells : other, to_cache ? other : cells, element);
+      else std::memcpy(to_cache ? cells : other, to_cache ? other : cells, count * element);
+    });
+  }
+};
 
-void restore_channel(const Step &step, size_t channel) {
-  const size_t bytes = step.tensor.element_bytes, rows = step.rows();
-  uint8_t *lane = step.tensor.channel(channel);
-  const uint8_t *log = step.work.undo.data() + channel * rows * bytes;
-  for (size_t r = 0; r < rows; r++) copy_element(lane + step.fold.destination(r) * bytes, log + r * bytes, bytes);
-}
+/// One commit or rollback: what its tasks share.
+struct Step {
+  Fold &fold;
+  const uint32_t threads;
+  FaultGate &gate;
 
-/// A source cell that the fold overwrites is read from the undo log, so no order of writing can be wrong.
-void write_row(const Step &step, size_t row) {
-  const Tensor &tensor = step.tensor;
-  const Fold &fold = step.fold;
-  for (size_t head = 0; head < tensor.heads; head++) {
-    const uint32_t entry = fold.table.entry(head, row), index = SliceTable::index(entry);
-    const uint8_t *from = nullptr;
-    if (SliceTable::is_computed(entry)) {
-      from = step.work.scratch.data() + index * tensor.slice_bytes;
-    } else if (index == fold.destination(row)) {
-      continue;
-    } else if (fold.row_of_slot[index] != Fold::kNotWritten) {
-      from = step.work.undo.data() + fold.row_of_slot[index] * tensor.row_bytes + head * tensor.slice_bytes;
-    } else {
-      from = tensor.slice(index, head);
+  Step(Fold *of, const kvfold_options *options, FaultGate *faults)
+      : fold(*of), threads(std::min(options->threads, of->space_count)), gate(*faults) {}
+
+  RowCopy rows_of(uint32_t index) const {
+    return {fold, fold.tensor(index), fold.tensors[index].undo, {fold.streaming}};
+  }
+  LaneCopy lanes_of(uint32_t index) const { return {fold, fold.tensor(index), fold.tensors[index].undo}; }
+
+  template <typename Work>
+  void each_task(size_t begin, size_t end, const Work &work) const {
+    parallel_for(threads, end - begin, [&](size_t task, uint32_t worker) {
+      const FoldTask part = fold.tasks.at(begin + task);
+      work(part, fold.tensor(part.tensor), &fold.spaces[worker]);
+      Copy{fold.streaming}.finish();
+    });
+  }
+
+  void save(const FoldTask &task, const Tensor &tensor) const {
+    if (!gate.pass()) return;
+    if (tensor.transposed) {
+      for (size_t j = task.from; j < task.to; j++) lanes_of(task.tensor).save(task.head * tensor.dim + j);
+      return;
     }
-    std::memcpy(tensor.slice(fold.destination(row), head), from, tensor.slice_bytes);
+    rows_of(task.tensor).save(task.from, task.to);
   }
-}
 
-void write_channel(const Step &step, size_t channel) {
-  const Tensor &tensor = step.tensor;
-  const Fold &fold = step.fold;
-  const size_t bytes = tensor.element_bytes, rows = step.rows();
-  const size_t head = channel / tensor.dim, j = channel % tensor.dim;
-  const size_t before = fold.table.computed_before(head), count = fold.table.computed_before(head + 1) - before;
-  uint8_t *lane = tensor.channel(channel);
-  const uint8_t *computed = step.work.scratch.data() + (before * tensor.dim + j * count) * bytes;
-  const uint8_t *log = step.work.undo.data() + channel * rows * bytes;
-  for (size_t r = 0; r < rows; r++) {
-    const uint32_t entry = fold.table.entry(head, r), index = SliceTable::index(entry);
-    const uint8_t *from = nullptr;
-    if (SliceTable::is_computed(entry)) from = computed + (index - before) * bytes;
-    else if (fold.row_of_slot[index] != Fold::kNotWritten) from = log + fold.row_of_slot[index] * bytes;
-    else from = lane + index * bytes;
-    copy_element(lane + fold.destination(r) * bytes, from, bytes);
+  void restore(const FoldTask &task, const Tensor &tensor) const {
+    if (!tensor.transposed) return rows_of(task.tensor).restore(task.from, task.to);
+    for (size_t j = task.from; j < task.to; j++) lanes_of(task.tensor).restore(task.head * tensor.dim + j);
   }
-}
 
-void save(const Step &step, size_t from, size_t to) {
-  step.each(from, to, [&](size_t i) { step.tensor.transposed ? save_channel(step, i) : save_row(step, i); });
-}
+  /// A row that waits in scratch, or is a copy.
+  void staged_row(const RowMaker &maker, uint32_t index, size_t row, uint8_t *out) const {
+    const size_t bytes = maker.tensor().slice_bytes;
+    for (size_t head = 0; head < maker.tensor().heads; head++) {
+      const uint32_t entry = fold.table.entry(head, row), at = SliceTable::index(entry);
+      const uint8_t *from = fold.tensors[index].scratch.data() + at * bytes;
+      if (!SliceTable::is_computed(entry)) from = maker.slice(static_cast<size_t>(maker.copied_cell(row, head)), head);
+      std::memcpy(out + head * bytes, from, bytes);
+    }
+  }
 
-void write(const Step &step, size_t from, size_t to) {
-  step.each(from, to, [&](size_t i) { step.tensor.transposed ? write_channel(step, i) : write_row(step, i); });
-}
+  /// New rows [from, to), through a stage that stays in the nearest cache: so whole lines are written.
+  void write_batch(const RowMaker &maker, const RowCopy &rows, uint32_t index, size_t from, size_t to,
+                   ReadAhead *ahead, FoldSpace *space) const {
+    const size_t bytes = rows.tensor.row_bytes;
+    size_t begin = from;  // of rows that have been made and not been written
+    for (size_t row = from; row < to; row++) {
+      uint8_t *out = space->stage.data() + (row - from) * bytes;
+      if (fold.staged) {
+        staged_row(maker, index, row, out);
+        continue;
+      }
+      ahead->step();
+      if (!maker.keeps(row)) {
+        maker.make_row(row, space, out);
+        continue;
+      }
+      rows.write(begin, row, space->stage.data() + (begin - from) * bytes);
+      begin = row + 1;
+    }
+    rows.write(begin, to, space->stage.data() + (begin - from) * bytes);
+  }
 
-kvfold_status commit_tensor(const Step &step, const kvfold_options *options, kvfold_error *error) {
-  const size_t end = step.units(), middle = end / 2;
-  if (fault_here(options)) return fail_fault(options, error, "before the old rows were saved");
-  save(step, 0, middle);
-  if (fault_here(options)) return fail_fault(options, error, "while the old rows were saved");
-  save(step, middle, end);
-  step.work.saved = true;
-  if (fault_here(options)) return fail_fault(options, error, "after the old rows were saved");
-  write(step, 0, middle);
-  if (fault_here(options)) return fail_fault(options, error, "while the new rows were written");
-  write(step, middle, end);
-  if (fault_here(options)) return fail_fault(options, error, "after the new rows were written");
-  return KVFOLD_OK;
-}
+  void write_rows(const FoldTask &task, FoldSpace *space) const {
+    const RowMaker maker(fold, task.tensor, RowMaker::From::log);
+    const RowCopy rows = rows_of(task.tensor);
+    ReadAhead ahead(maker);
+    const size_t batch = batch_rows(rows.tensor.row_bytes, FoldSpace::kStageBytes);
+    const size_t block = (ahead.block_rows() + batch - 1) / batch * batch;
+    const size_t middle = task.from + (task.to - task.from) / 2;
+    bool passed = false;
+    for (size_t from = task.from; from < task.to; from += batch) {
+      if (!passed && from >= middle) {
+        if (!gate.pass()) return;
+        passed = true;
+      }
+      if ((from - task.from) % block == 0)
+        ahead.begin(std::min(from + block, task.to), std::min(from + 2 * block, task.to));
+      write_batch(maker, rows, task.tensor, from, std::min(from + batch, task.to), &ahead, space);
+    }
+    if (!passed) gate.pass();
+  }
+
+  void staged_lane(uint32_t index, size_t head, size_t j, uint8_t *out) const {
+    const Tensor tensor = fold.tensor(index);
+    const size_t bytes = tensor.element_bytes, before = fold.table.computed_before(head);
+    const size_t count = fold.table.computed_before(head + 1) - before;
+    const uint8_t *lane = tensor.channel(head * tensor.dim + j);
+    const uint8_t *computed = fold.tensors[index].scratch.data() + (before * tensor.dim + j * count) * bytes;
+    for (size_t row = 0; row < fold.plan->rows; row++) {
+      const uint32_t entry = fold.table.entry(head, row), at = SliceTable::index(entry);
+      copy_element(out + row * bytes,
+                   SliceTable::is_computed(entry) ? computed + (at - before) * bytes : lane + at * bytes, bytes);
+    }
+  }
+
+  void write_lanes(const FoldTask &task, const Tensor &tensor, FoldSpace *space) const {
+    const LaneMaker maker(fold, task.tensor, task.head, space);
+    const LaneCopy lanes = lanes_of(task.tensor);
+    for (size_t j = task.from; j < task.to; j++) {
+      if (j == task.from + (task.to - task.from) / 2 && !gate.pass()) return;
+      if (fold.staged) staged_lane(task.tensor, task.head, j, space->stage.data());
+      else maker.make(j, space->stage.data());
+      lanes.write(task.head * tensor.dim + j, space->stage.data());
+    }
+  }
+
+  void write(const FoldTask &task, const Tensor &tensor, FoldSpace *space) const {
+    if (!gate.pass()) return;
+    if (tensor.transposed) write_lanes(task, tensor, space);
+    else write_rows(task, space);
+    gate.pass();
+  }
+};
 
 }  // namespace
 
-kvfold_status fold_commit(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error) {
-  Fold *self = reinterpret_cast<Fold *>(fold);
-  for (uint32_t i = 0; i < self->tensors.size(); i++) {
-    const Step step{*self, self->tensor(i), self->tensors[i], options->threads};
-    self->table.fill(self->recipe(i), step.tensor);
-    if (kvfold_status status = commit_tensor(step, options, error)) return status;
-  }
+kvfold_status Fold::save(const kvfold_options *options, kvfold_error *error) {
+  if (saved) return KVFOLD_OK;
+  FaultGate gate(options);
+  const Step step(this, options, &gate);
+  step.each_task(0, tasks.count(),
+                 [&](const FoldTask &task, const Tensor &of, FoldSpace *) { step.save(task, of); });
+  if (!gate.pass()) return gate.fail_at("while the old rows were saved", error);
+  saved = true;
   return KVFOLD_OK;
 }
 
-kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *options, kvfold_error *) {
-  Fold *self = reinterpret_cast<Fold *>(fold);
-  for (uint32_t i = 0; i < self->tensors.size(); i++) {
-    const Step step{*self, self->tensor(i), self->tensors[i], options->threads};
-    if (!step.work.saved) continue;  // nothing of this tensor has been written
-    step.each(0, step.units(),
-              [&](size_t u) { step.tensor.transposed ? restore_channel(step, u) : restore_row(step, u); });
+kvfold_status Fold::commit(const kvfold_options *options, kvfold_error *error) {
+  if (kvfold_status status = save(options, error)) return status;
+  FaultGate gate(options);
+  const Step step(this, options, &gate);
+  const auto write = [&](const FoldTask &task, const Tensor &of, FoldSpace *space) { step.write(task, of, space); };
+  if (!staged) step.each_task(0, tasks.count(), write);
+  for (uint32_t i = 0; i < tensors.size() && staged && !gate.stopped(); i++) {
+    table.fill(recipe(i), tensor(i));
+    step.each_task(tasks.begin(i), tasks.end(i), write);
   }
-  return KVFOLD_OK;
+  return gate.stopped() ? gate.fail_at("while the new rows were written", error) : KVFOLD_OK;
+}
+
+void Fold::rollback(const kvfold_options *options) {
+  if (!saved) return;  // nothing has been written
+  kvfold_options plain = *options;
+  plain.faults = nullptr;
+  FaultGate gate(&plain);
+  const Step step(this, &plain, &gate);
+  step.each_task(0, tasks.count(),
+                 [&](const FoldTask &task, const Tensor &of, FoldSpace *) { step.restore(task, of); });
 }
 
 }  // namespace cpu

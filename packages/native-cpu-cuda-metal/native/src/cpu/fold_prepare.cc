@@ -1,8 +1,11 @@
-// Prepare: computes what has to be computed and reserves all that a commit will need.
+// Prepare: looks up where every cell will be found, reserves all that a commit needs, and stages rows whose values are
+// not the sum of their members.
+#include <algorithm>
 #include <new>
 
 #include "common/error.h"
 #include "common/location.h"
+#include "common/queries.h"
 #include "cpu/fit.h"
 #include "cpu/fold.h"
 #include "cpu/new_slices.h"
@@ -11,33 +14,91 @@ namespace kvfold {
 namespace cpu {
 namespace {
 
-kvfold_status prepare_tensor(Fold *fold, uint32_t index, const kvfold_options *options, kvfold_error *error) {
+/// Cells that fit a cache should stay there for the next token.
+constexpr size_t kStreamedBytes = 8 << 20;
+/// Written by a task.
+constexpr size_t kLeastOfTask = 64 << 10, kMostOfTask = 1 << 20;
+
+kvfold_status stage_tensor(Fold *fold, uint32_t index, const kvfold_options *options, kvfold_error *error) {
   TensorWork &work = fold->tensors[index];
   const Tensor tensor = fold->tensor(index);
-  if (cancelled(options)) return fail_aborted(error);
-  if (fault_here(options)) return fail_fault(options, error, "before a tensor was prepared");
   fold->table.fill(fold->recipe(index), tensor);
-  size_t scratch = 0, undo = 0;
-  // both are at most the tensor itself, whose size kvfold_check_memory has multiplied out
-  if (!multiply(fold->table.computed_before(tensor.heads), tensor.slice_bytes, &scratch) ||
-      !multiply(fold->plan->rows, tensor.row_bytes, &undo))
+  size_t scratch = 0;
+  // at most the tensor itself, whose size kvfold_check_memory has multiplied out
+  if (!multiply(fold->table.computed_before(tensor.heads), tensor.slice_bytes, &scratch))
     return fail(error, KVFOLD_STATUS_PLAN_LIMIT, "the rows do not fit the address space");
   if (!work.scratch.allocate(scratch)) return fail_memory(error, "the rows of the fold");
-  if (!work.undo.allocate(undo)) return fail_memory(error, "the undo log");
-  fold->held_bytes += scratch + undo;
-  if (fault_here(options)) return fail_fault(options, error, "before a tensor was computed");
-  if (kvfold_status status = compute_slices(*fold, index, &work, options, error)) return status;
-  if (fault_here(options)) return fail_fault(options, error, "after a tensor was computed");
-  return KVFOLD_OK;
+  fold->held_bytes += scratch;
+  return compute_slices(*fold, index, options, error);
 }
 
 /// Keys and values, then the values that no sum of members gives.
 kvfold_status prepare_layer(Fold *fold, uint32_t layer, const kvfold_options *options, kvfold_error *error) {
   for (uint32_t kind : {KVFOLD_KEYS, KVFOLD_VALUES}) {
-    if (kvfold_status status = prepare_tensor(fold, 2 * layer + kind, options, error)) return status;
+    if (cancelled(options)) return fail_aborted(error);
+    if (fault_here(options)) return fail_fault(options, error, "before a tensor was prepared");
+    if (fold->staged) {
+      if (kvfold_status status = stage_tensor(fold, 2 * layer + kind, options, error)) return status;
+    }
+    if (fault_here(options)) return fail_fault(options, error, "after a tensor was prepared");
   }
   if (fold->plan->values != nullptr) return store_given(fold, layer, error);
   return fold->plan->fit != nullptr ? fit_layer(fold, layer, *options, error) : KVFOLD_OK;
+}
+
+kvfold_status place_cells(Fold *fold, kvfold_error *error) {
+  const kvfold_target &target = *fold->target;
+  const uint32_t capacity = target.memory->capacity;
+  if (!fold->row_of_slot.allocate(capacity) || !fold->place.allocate(target.cells))
+    return fail_memory(error, "the table of slots");
+  std::fill(fold->row_of_slot.data(), fold->row_of_slot.data() + capacity, Fold::kNotWritten);
+  for (uint32_t row = 0; row < fold->plan->rows; row++) fold->row_of_slot[target.destinations.data[row]] = row;
+  for (uint32_t cell = 0; cell < target.cells; cell++) {
+    const uint32_t slot = target.slots.data[cell], row = fold->row_of_slot[slot];
+    fold->place[cell] = row == Fold::kNotWritten ? slot : Fold::kLogged | row;
+  }
+  return KVFOLD_OK;
+}
+
+/// The undo log of a tensor starts where the cache line does.
+kvfold_status reserve_undo(Fold *fold, kvfold_error *error) {
+  size_t whole = 0;
+  std::vector<size_t> begins;
+  for (uint32_t i = 0; i < fold->tensors.size(); i++) {
+    size_t bytes = 0;
+    begins.push_back(whole);
+    if (!multiply(fold->plan->rows, fold->tensor(i).row_bytes, &bytes) || bytes > PTRDIFF_MAX - 64 - whole)
+      return fail(error, KVFOLD_STATUS_PLAN_LIMIT, "the rows do not fit the address space");
+    whole += (bytes + 63) / 64 * 64;
+  }
+  fold->streaming = whole >= kStreamedBytes;
+  // sixteen tasks a thread, so that none waits long for another; not so small that reading ahead has no time
+  const size_t task = std::min(kMostOfTask, std::max(kLeastOfTask, whole / (16 * size_t{fold->space_count})));
+  for (uint32_t i = 0; i < begins.size(); i++) fold->tasks.add(fold->tensor(i), fold->plan->rows, task);
+  if (!fold->undo.allocate(whole)) return fail_memory(error, "the undo log");
+  for (size_t i = 0; i < begins.size(); i++) fold->tensors[i].undo = fold->undo.data() + begins[i];
+  fold->held_bytes += whole;
+  return KVFOLD_OK;
+}
+
+kvfold_status reserve_spaces(Fold *fold, uint32_t threads, kvfold_error *error) {
+  size_t dim = 0, stage = FoldSpace::kStageBytes;
+  bool lanes = false;
+  for (uint32_t i = 0; i < fold->tensors.size(); i++) {
+    const Tensor tensor = fold->tensor(i);
+    dim = std::max<size_t>(dim, tensor.dim);
+    lanes = lanes || tensor.transposed;
+    stage = std::max(stage, tensor.transposed ? fold->plan->rows * tensor.element_bytes : tensor.row_bytes);
+  }
+  fold->spaces.reset(new FoldSpace[threads]);
+  fold->space_count = threads;
+  const size_t members = fold->plan->layout == KVFOLD_SHARED ? static_cast<size_t>(fold->plan->members.length) : 0;
+  for (uint32_t i = 0; i < threads; i++) {
+    FoldSpace &space = fold->spaces[i];
+    if (!space.allocate(dim, stage) || (lanes && !space.allocate_lane(fold->plan->rows, members)))
+      return fail_memory(error, "the buffers of the threads");
+  }
+  return KVFOLD_OK;
 }
 
 kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan &plan, const kvfold_options *options,
@@ -47,11 +108,11 @@ kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan
   fold->plan = &plan;
   const kvfold_memory &memory = *target.memory;
   fold->tensors = std::vector<TensorWork>(size_t{2} * memory.layer_count);
-  if (!fold->table.allocate(most_heads(memory), plan.rows))
+  fold->staged = changed_values(plan) != nullptr;
+  if (kvfold_status status = place_cells(fold, error)) return status;
+  if (kvfold_status status = reserve_spaces(fold, options->threads, error)) return status;
+  if (fold->staged && !fold->table.allocate(most_heads(memory), plan.rows))
     return fail(error, KVFOLD_STATUS_PLAN_LIMIT, "%u rows of %u heads are too many", plan.rows, most_heads(memory));
-  if (!fold->row_of_slot.allocate(memory.capacity)) return fail_memory(error, "the table of slots");
-  for (uint32_t slot = 0; slot < memory.capacity; slot++) fold->row_of_slot[slot] = Fold::kNotWritten;
-  for (uint32_t row = 0; row < plan.rows; row++) fold->row_of_slot[target.destinations.data[row]] = row;
   if (plan.fit != nullptr) {
     if (kvfold_status status = check_fit_memory(*fold, *options, error)) return status;
     if (!fold->key_table.allocate(most_heads(memory), plan.rows)) return fail_memory(error, "the table of keys");
@@ -59,6 +120,7 @@ kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan
   for (uint32_t l = 0; l < memory.layer_count; l++) {
     if (kvfold_status status = prepare_layer(fold, l, options, error)) return status;
   }
+  if (kvfold_status status = reserve_undo(fold, error)) return status;
   return cancelled(options) ? fail_aborted(error) : KVFOLD_OK;
 }
 
@@ -67,25 +129,20 @@ kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan
 kvfold_status fold_prepare(const kvfold_target *target, const kvfold_plan *plan, const kvfold_options *options,
                            kvfold_fold **out, kvfold_error *error) {
   *out = nullptr;
-  Fold *fold = nullptr;
   kvfold_status status = KVFOLD_OK;
   try {
-    fold = new Fold();
-    status = prepare(fold, *target, *plan, options, error);
+    auto fold = std::make_unique<Fold>();
+    status = prepare(fold.get(), *target, *plan, options, error);
+    if (status == KVFOLD_OK) *out = fold.release()->handle();
   } catch (...) {
     status = fail_memory(error, "the fold");
   }
-  if (status == KVFOLD_OK) *out = reinterpret_cast<kvfold_fold *>(fold);
-  else delete fold;
   return status;
 }
 
-kvfold_fold_report fold_report(const kvfold_fold *fold) {
-  const Fold &self = *reinterpret_cast<const Fold *>(fold);
-  return {self.fits.empty() ? nullptr : self.fits.data(), self.fits.size(), self.held_bytes, self.working_bytes};
+kvfold_fold_report Fold::report() const {
+  return {fits.empty() ? nullptr : fits.data(), fits.size(), held_bytes, working_bytes};
 }
-
-void fold_free(kvfold_fold *fold) { delete reinterpret_cast<Fold *>(fold); }
 
 }  // namespace cpu
 }  // namespace kvfold

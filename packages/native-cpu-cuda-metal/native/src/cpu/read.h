@@ -2,24 +2,11 @@
 #ifndef KVFOLD_CPU_READ_H
 #define KVFOLD_CPU_READ_H
 
-#include <vector>
-
 #include "common/tensor.h"
 #include "cpu/rope.h"
 
 namespace kvfold {
 namespace cpu {
-
-/// Angles with their storage; call bind() where it has come to rest.
-struct AngleSpace {
-  explicit AngleSpace(size_t dim) : storage(dim + 1) {}
-  void bind() {
-    angles.cosines = storage.data();
-    angles.sines = storage.data() + storage.size() / 2;
-  }
-  std::vector<float> storage;
-  Angles angles;
-};
 
 /// out: [dim]. The slice of (slot, head) as it lies, in the basis of the cache.
 void decode_slice(const Tensor &tensor, size_t slot, size_t head, float *out);

@@ -17,12 +17,6 @@ namespace {
 
 constexpr size_t kCellsOfBlock = 128;
 
-float dot(const float *a, const float *b, size_t count) {
-  float sum = 0.0f;
-  for (size_t i = 0; i < count; i++) sum += a[i] * b[i];
-  return sum;
-}
-
 struct Scoring {
   const kvfold_read &read;
   const Tensor tensor;
@@ -39,11 +33,11 @@ struct Scoring {
     for (size_t c = block * kCellsOfBlock; c < end; c++) {
       for (size_t head = 0; head < tensor.heads; head++) {
         read_slice(read, tensor, head, c, angles, key);
-        const float size = std::sqrt(dot(key, key, tensor.dim));
+        const float size = std::sqrt(kernels().dot(key, key, tensor.dim));
         norm[head * cells + c] = size;
         if (!(size > 0.0f)) continue;
         double *sum = partial.data() + (block * tensor.heads + head) * tensor.dim;
-        for (size_t j = 0; j < tensor.dim; j++) sum[j] += key[j] / size;
+        kernels().add_to_mean(key, 1.0f / size, sum, tensor.dim);
       }
     }
   }
@@ -66,7 +60,7 @@ struct Scoring {
       for (size_t head = 0; head < tensor.heads; head++) {
         read_slice(read, tensor, head, c, angles, key);
         const float size = norm[head * cells + c];
-        const float product = dot(key, mean.data() + head * tensor.dim, tensor.dim);
+        const float product = kernels().dot(key, mean.data() + head * tensor.dim, tensor.dim);
         mean_cosine[head * cells + c] = size > 0.0f ? product / size : 0.0f;
       }
     }

@@ -6,9 +6,12 @@
 namespace kvfold {
 namespace cpu {
 
-float Recipe::weight(size_t head, size_t member) const {
-  const kvfold_weights &weights = kind == KVFOLD_KEYS ? plan->key_weights : plan->value_weights;
-  return weight_of(weights, plan->members.length, max_heads, layer, head, member);
+const float *Recipe::weights(size_t head) const {
+  const kvfold_weights &of = kind == KVFOLD_KEYS ? plan->key_weights : plan->value_weights;
+  size_t group = 0;
+  if (of.scope == KVFOLD_SCOPE_LAYER) group = layer;
+  if (of.scope == KVFOLD_SCOPE_HEAD) group = layer * max_heads + head;
+  return of.data.data + group * plan->members.length;
 }
 
 int64_t Recipe::turn(size_t row, size_t head, size_t cell) const {

@@ -25,7 +25,9 @@ struct Recipe {
   int64_t copied_cell(size_t row, size_t head) const;
   /// Whether the plan solves for this value or gives it: then the slice is in scratch even if it starts as a copy.
   bool is_changed(size_t row, size_t head) const;
-  float weight(size_t head, size_t member) const;
+  float weight(size_t head, size_t member) const { return weights(head)[member]; }
+  /// Weights of a shared plan's members in one head. [members]
+  const float *weights(size_t head) const;
   /// By how many positions the key of a cell has to be turned for a row; 0 for values and in the stored frame.
   int64_t turn(size_t row, size_t head, size_t cell) const;
 };

@@ -9,6 +9,7 @@
 #include "common/location.h"
 #include "common/tensor.h"
 #include "reference/convert.h"
+#include "reference/image.h"
 #include "reference/rows.h"
 #include "reference/values.h"
 
@@ -16,20 +17,6 @@ namespace kvfold {
 namespace reference {
 
 namespace {
-
-/// New and old bytes of one tensor, [rows, heads] slices each.
-struct Image {
-  std::vector<uint8_t> fresh;
-  std::vector<uint8_t> saved;
-  bool is_saved = false;
-};
-
-struct Fold {
-  const kvfold_memory *memory;
-  std::vector<uint32_t> destinations;
-  std::vector<Image> images;  // [layers, keys then values]
-  std::vector<kvfold_fit_outcome> fits;
-};
 
 struct Place {
   const kvfold_target *target;
@@ -152,7 +139,7 @@ void transfer(const Fold &fold, const Tensor &tensor, std::vector<uint8_t> *byte
 
 kvfold_status commit_tensor(const Fold &fold, const Tensor &tensor, Image *image, const kvfold_options *options,
                             kvfold_error *error) {
-  const size_t rows = fold.destinations.size(), middle = rows / 2;
+  const size_t rows = image->fresh.empty() ? 0 : fold.destinations.size(), middle = rows / 2;
   if (fault_here(options)) return fail_fault(options, error, "before the old rows were saved");
   transfer(fold, tensor, &image->saved, false, 0, middle);
   if (fault_here(options)) return fail_fault(options, error, "while the old rows were saved");
@@ -203,7 +190,7 @@ kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *, kvfold_er
   Fold *self = inner(fold);
   for (uint32_t i = 0; i < self->images.size(); i++) {
     Image &image = self->images[i];
-    if (!image.is_saved) continue;
+    if (!image.is_saved || image.fresh.empty()) continue;
     const Tensor tensor = tensor_of(*self->memory, i / 2, i % 2);
     transfer(*self, tensor, &image.saved, true, 0, self->destinations.size());
   }
@@ -222,7 +209,8 @@ kvfold_fold_report fold_report(const kvfold_fold *fold) {
 
 const kvfold_backend kBackend = {
     KVFOLD_BACKEND_ABI, sizeof(kvfold_backend), "reference", supports, fold_prepare, fold_commit, fold_rollback,
-    fold_free,          read_rows,              key_stats,         turn_queries, attend,      fold_report, nullptr,
+    fold_free,          read_rows,              key_stats,         turn_queries, attend,      fold_report,
+    rope_prepare,       nullptr,                nullptr,
 };
 
 }  // namespace reference

@@ -13,6 +13,8 @@ kvfold_status fold_prepare(const kvfold_target *target, const kvfold_plan *plan,
 kvfold_status fold_commit(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
 kvfold_status fold_rollback(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
 void fold_free(kvfold_fold *fold);
+kvfold_status rope_prepare(const kvfold_rope *rope, const kvfold_options *options, kvfold_fold **out,
+                           kvfold_error *error);
 kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, float *out, kvfold_error *error);
 kvfold_status key_stats(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
                         kvfold_error *error);

@@ -1,73 +1,62 @@
-// Detection of the instruction set and the portable table.
+// Which tables of kernels this processor can run, and which of them is used.
 #include "cpu/arch/arch.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
-#include "cpu/half.h"
-
-#if defined(KVFOLD_X86_F16C)
-#include <cpuid.h>
-
-#include "cpu/arch/x86_f16c.h"
+#if defined(KVFOLD_X86_KERNELS)
+#include "common/x86_features.h"
 #endif
 
 namespace kvfold {
 namespace cpu {
 namespace {
 
-void scalar_f16_to_f32(const uint8_t *from, float *to, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    uint16_t half;
-    std::memcpy(&half, from + 2 * i, 2);
-    to[i] = f16_to_f32(half);
-  }
-}
+struct Choice {
+  const Kernels *tables[3] = {nullptr, nullptr, nullptr};
+  size_t count = 0;
+};
 
-void scalar_f32_to_f16(const float *from, uint8_t *to, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    const uint16_t half = f32_to_f16(from[i]);
-    std::memcpy(to + 2 * i, &half, 2);
-  }
-}
-
-const Primitives kScalar = {"scalar", scalar_f16_to_f32, scalar_f32_to_f16};
-
-#if defined(KVFOLD_X86_F16C)
-const Primitives kF16c = {"f16c", x86_f16c::f16_to_f32, x86_f16c::f32_to_f16};
-
-/// CPUID says what the processor can do, XGETBV whether the system saves the wide registers. (The compilers' own
-/// __builtin_cpu_supports does not know "f16c" in clang 16.)
-bool has_f16c() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return false;
-  const unsigned osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
-  if ((c & osxsave) == 0 || (c & avx) == 0 || (c & f16c) == 0) return false;
-  unsigned low = 0, high = 0;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return (low & 6u) == 6u;
-}
-#endif
-
-const Primitives *choose() {
-#if defined(KVFOLD_X86_F16C)
+/// KVFOLD_ISA names the best table that may be used; a word that names none means the portable one.
+bool allows(const char *isa) {
   const char *asked = std::getenv("KVFOLD_ISA");
-  bool allowed = asked == nullptr || asked[0] == '\0';
-  static const char *const kWithF16c[] = {"f16c", "avx2", "avx512"};  // the latter two for the attention kernels
-  for (const char *isa : kWithF16c) allowed = allowed || std::strcmp(asked, isa) == 0;
-  if (allowed && has_f16c()) return &kF16c;
+  if (asked == nullptr || asked[0] == '\0' || std::strcmp(asked, isa) == 0) return true;
+  return std::strcmp(isa, "avx2") == 0 && std::strcmp(asked, "avx512") == 0;
+}
+
+Choice choose() {
+  Choice choice;
+#if defined(KVFOLD_X86_KERNELS)
+  const X86Features features = x86_features();
+  if (features.avx512 && allows("avx512")) choice.tables[choice.count++] = &kAvx512Kernels;
+  if (features.avx2 && allows("avx2")) choice.tables[choice.count++] = &kAvx2Kernels;
+#elif defined(KVFOLD_NEON_KERNELS)
+  if (allows("neon")) choice.tables[choice.count++] = &kNeonKernels;
+#else
+  static_cast<void>(allows);
 #endif
-  return &kScalar;
+  choice.tables[choice.count++] = &kScalarKernels;
+  return choice;
+}
+
+const Choice &choice() {
+  static const Choice chosen = choose();
+  return chosen;
+}
+
+std::atomic<const Kernels *> &current() {
+  static std::atomic<const Kernels *> table{choice().tables[0]};
+  return table;
 }
 
 }  // namespace
 
-const Primitives &scalar_primitives() { return kScalar; }
+const Kernels &kernels() { return *current().load(std::memory_order_relaxed); }
 
-const Primitives &primitives() {
-  static const Primitives *chosen = choose();
-  return *chosen;
-}
+const Kernels *kernels_at(size_t index) { return index < choice().count ? choice().tables[index] : nullptr; }
+
+void use_kernels(const Kernels &table) { current().store(&table, std::memory_order_relaxed); }
 
 }  // namespace cpu
 }  // namespace kvfold

@@ -1,24 +1,23 @@
-// What differs between instruction sets: a table of row primitives, filled once, best first. KVFOLD_ISA=scalar keeps
-// to portable code; the variable never enables what the processor lacks. All tables give the same bits.
+// What differs between instruction sets: one table of kernels each, filled once, best first. KVFOLD_ISA=scalar keeps to
+// portable code, avx2 to that; the variable never enables what the processor lacks. All tables give the same bits
+// (of NaN only that it is one).
 #ifndef KVFOLD_CPU_ARCH_ARCH_H
 #define KVFOLD_CPU_ARCH_ARCH_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "cpu/arch/kernels.h"
 
 namespace kvfold {
 namespace cpu {
 
-struct Primitives {
-  const char *isa;
-  void (*f16_to_f32)(const uint8_t *from, float *to, size_t count);
-  void (*f32_to_f16)(const float *from, uint8_t *to, size_t count);
-};
-
 /// The table in use.
-const Primitives &primitives();
-/// The portable table.
-const Primitives &scalar_primitives();
+const Kernels &kernels();
+
+/// The index-th table that the processor has and KVFOLD_ISA allows, best first, the portable one last; NULL past the
+/// end.
+const Kernels *kernels_at(size_t index);
+
+/// For tests, while no job runs: uses another table of this processor.
+void use_kernels(const Kernels &table);
 
 }  // namespace cpu
 }  // namespace kvfold

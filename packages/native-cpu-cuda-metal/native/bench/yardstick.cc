@@ -1,0 +1,82 @@
+// What the machine reaches with a number of threads.
+#include "yardstick.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "attention.h"
+#include "cpu/pool.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <emmintrin.h>
+#endif
+
+namespace kvfold {
+namespace bench {
+namespace {
+
+constexpr size_t kCopyBytes = size_t{128} << 20;  // a last-level cache is 32 to 64 MiB, seldom more
+constexpr size_t kChunk = size_t{4} << 20;
+
+void copy_plain(uint8_t *to, const uint8_t *from, size_t bytes) { std::memcpy(to, from, bytes); }
+
+#if defined(__x86_64__) || defined(_M_X64)
+/// `to` and `from` are multiples of 16.
+void copy_streaming(uint8_t *to, const uint8_t *from, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) {
+    const __m128i *in = reinterpret_cast<const __m128i *>(from + i);
+    __m128i *out = reinterpret_cast<__m128i *>(to + i);
+    const __m128i a = _mm_load_si128(in), b = _mm_load_si128(in + 1), c = _mm_load_si128(in + 2),
+                  d = _mm_load_si128(in + 3);
+    _mm_stream_si128(out, a);
+    _mm_stream_si128(out + 1, b);
+    _mm_stream_si128(out + 2, c);
+    _mm_stream_si128(out + 3, d);
+  }
+  _mm_sfence();
+}
+#else
+constexpr auto copy_streaming = copy_plain;
+#endif
+
+uint8_t *aligned(Scratch<uint8_t> *buffer) {
+  const auto address = reinterpret_cast<uintptr_t>(buffer->data());
+  return buffer->data() + (64 - address % 64) % 64;
+}
+
+}  // namespace
+
+bool CopyYardstick::allocate() {
+  if (!from_.allocate(kCopyBytes + 64) || !to_.allocate(kCopyBytes + 64)) return false;
+  std::memset(from_.data(), 1, from_.size());  // pages that nobody wrote are all the same page
+  std::memset(to_.data(), 2, to_.size());
+  return true;
+}
+
+double CopyYardstick::measure(uint32_t threads) {
+  using Clock = std::chrono::steady_clock;
+  double best = 0;
+  for (auto *copy : {copy_plain, copy_streaming}) {
+    const Clock::time_point start = Clock::now();
+    cpu::parallel_for(threads, kCopyBytes / kChunk, [&](size_t task, uint32_t) {
+      copy(aligned(&to_) + task * kChunk, aligned(&from_) + task * kChunk, kChunk);
+    });
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    best = std::max(best, 2.0 * kCopyBytes / seconds);
+  }
+  return best;
+}
+
+double measure_peak(uint32_t threads) {
+  std::vector<double> reached(threads, 0);
+  const char *isa = kvfold_attention_isa(0);
+  cpu::parallel_for(threads, threads, [&](size_t task, uint32_t) { reached[task] = kvfold_attention_peak(isa); });
+  double sum = 0;
+  for (double one : reached) sum += one;
+  return sum;
+}
+
+}  // namespace bench
+}  // namespace kvfold

@@ -1,0 +1,56 @@
+// The kernels of one instruction set, as a table of functions. Included by files that are compiled with flags of their
+// own, so no C++ library here (the linker might keep their copy of an inline function for everybody).
+#ifndef KVFOLD_CPU_ARCH_KERNELS_H
+#define KVFOLD_CPU_ARCH_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace kvfold {
+namespace cpu {
+
+/// Products are rounded before they are added, sums run in the order written here, so bits do not depend on the table.
+/// `type` is an enum kvfold_dtype; counts are in channels, a multiple of 32 for block types.
+struct Kernels {
+  const char *isa;
+
+  void (*decode)(int32_t type, const uint8_t *from, float *to, size_t count);
+  void (*encode)(int32_t type, const float *from, uint8_t *to, size_t count);
+
+  /// to = encode(0 + weights[0] decode(from[0]) + weights[1] decode(from[1]) ...), without a detour over memory.
+  void (*sum)(int32_t type, const uint8_t *const *from, const float *weights, size_t members, uint8_t *to,
+              size_t count);
+  /// sum += weight * row
+  void (*add_scaled)(const float *row, float weight, float *sum, size_t count);
+
+  /// The same of one channel of a transposed tensor: out[r] = encode(sum over m in [offsets[r], offsets[r + 1]) of
+  /// weights[m] * lane[slots[m]]); `type` is a float type.
+  void (*sum_lane)(int32_t type, const uint8_t *lane, const uint32_t *offsets, const uint32_t *slots,
+                   const float *weights, size_t rows, uint8_t *out);
+
+  /// cos and sin of delta * frequencies[i], in double, rounded once.
+  void (*angles)(const double *frequencies, double delta, size_t pairs, float *cosines, float *sines);
+  /// Turns the pairs (x, y) of a key: x cos - y sin, x sin + y cos.
+  void (*rotate)(bool interleaved, size_t pairs, const float *cosines, const float *sines, float *key);
+  /// Normalised Walsh-Hadamard transform (natural order) of blocks of that many channels, a power of two.
+  void (*hadamard)(size_t block, float *values, size_t count);
+
+  /// Sum of a[i] b[i] in 32 lanes (i mod 32), which are then halved pairwise.
+  float (*dot)(const float *a, const float *b, size_t count);
+  /// sum += row * scale, the product in f32, the sum in f64.
+  void (*add_to_mean)(const float *row, float scale, double *sum, size_t count);
+
+  /// Copies past the caches, for what is not read again soon. Other threads see it after fence().
+  void (*stream)(uint8_t *to, const uint8_t *from, size_t bytes);
+  void (*fence)();
+};
+
+extern const Kernels kScalarKernels;
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+extern const Kernels kNeonKernels;
+
+}  // namespace cpu
+}  // namespace kvfold
+
+#endif

@@ -1,0 +1,84 @@
+// NEON of every 64-bit ARM processor: four floats. Its conversions of f16 are part of ARMv8.0.
+#include <arm_neon.h>
+
+#include "cpu/arch/body.h"
+
+namespace kvfold {
+namespace cpu {
+namespace neon {
+
+struct Vec {
+  using Reg = float32x4_t;
+  static constexpr size_t kWidth = 4;
+
+  static uint16x4_t load_words(const uint8_t *from) { return vreinterpret_u16_u8(vld1_u8(from)); }
+
+  static Reg zero() { return vdupq_n_f32(0.0f); }
+  static Reg set1(float value) { return vdupq_n_f32(value); }
+  static Reg load(const float *from) { return vld1q_f32(from); }
+  static void store(float *to, Reg x) { vst1q_f32(to, x); }
+  static Reg load_bytes(const uint8_t *from) { return vreinterpretq_f32_u8(vld1q_u8(from)); }
+  static void store_bytes(uint8_t *to, Reg x) { vst1q_u8(to, vreinterpretq_u8_f32(x)); }
+  static Reg load_f16(const uint8_t *from) { return vcvt_f32_f16(vreinterpret_f16_u16(load_words(from))); }
+  static void store_f16(uint8_t *to, Reg x) { vst1_u8(to, vreinterpret_u8_f16(vcvt_f16_f32(x))); }
+  static Reg load_bf16(const uint8_t *from) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(load_words(from)), 16));
+  }
+  static void store_bf16(uint8_t *to, Reg x) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(x), top = vshrq_n_u32(bits, 16);
+    const uint32x4_t odd = vandq_u32(top, vdupq_n_u32(1));
+    const uint32x4_t nearest = vshrq_n_u32(vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff))), 16);
+    const uint32x4_t quiet = vorrq_u32(top, vdupq_n_u32(0x40));
+    vst1_u8(to, vreinterpret_u8_u16(vmovn_u32(vbslq_u32(vceqq_f32(x, x), nearest, quiet))));
+  }
+  static Reg load_i8(const uint8_t *from) {
+    uint32_t four;
+    memcpy(&four, from, sizeof four);
+    const int16x8_t words = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(words)));
+  }
+  static int16x8_t words(Reg low, Reg high) {
+    return vcombine_s16(vmovn_s32(vcvtq_s32_f32(low)), vmovn_s32(vcvtq_s32_f32(high)));
+  }
+  static void store_levels(uint8_t *to, const Reg *x) {
+    for (size_t i = 0; i < 8; i += 4) {
+      const int8x16_t bytes = vcombine_s8(vmovn_s16(words(x[i], x[i + 1])), vmovn_s16(words(x[i + 2], x[i + 3])));
+      vst1q_u8(to + 4 * i, vreinterpretq_u8_s8(bytes));
+    }
+  }
+  static float half(const uint8_t *from) {
+    uint16_t bits;
+    memcpy(&bits, from, sizeof bits);
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(bits))), 0);
+  }
+  static void store_half(uint8_t *to, float value) {
+    const uint16_t bits = vget_lane_u16(vreinterpret_u16_f16(vcvt_f16_f32(vdupq_n_f32(value))), 0);
+    memcpy(to, &bits, sizeof bits);
+  }
+
+  static Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
+  static Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
+  static Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
+  static Reg abs(Reg a) { return vabsq_f32(a); }
+  // not vmaxq_f32: that gives NaN where one of them is NaN
+  static Reg greater(Reg a, Reg b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+  static Reg less(Reg a, Reg b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+  static Reg half_away(Reg a) {
+    const uint32x4_t sign = vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x80000000u));
+    const uint32x4_t half = vreinterpretq_u32_f32(vdupq_n_f32(0x1.fffffep-2f));
+    return vaddq_f32(a, vreinterpretq_f32_u32(vorrq_u32(sign, half)));
+  }
+  static float largest_lane(Reg a) { return vmaxvq_f32(a); }
+  static float least_lane(Reg a) { return vminvq_f32(a); }
+
+  static void stream(uint8_t *to, const uint8_t *from, size_t bytes) { memcpy(to, from, bytes); }
+  static void fence() {}
+};
+
+}  // namespace neon
+
+constexpr Kernels kNeonTable = Body<neon::Vec>::table("neon");
+const Kernels kNeonKernels = kNeonTable;
+
+}  // namespace cpu
+}  // namespace kvfold

@@ -1,0 +1,118 @@
+// The portable table: eight floats that the compiler may lay into whatever vectors every processor has.
+#include "cpu/arch/body.h"
+
+namespace kvfold {
+namespace cpu {
+namespace scalar {
+
+struct Vec {
+  struct Reg {
+    float x[8];
+  };
+  static constexpr size_t kWidth = 8;
+
+  template <typename Make>
+  static Reg each(const Make &make) {
+    Reg reg;
+    for (size_t i = 0; i < kWidth; i++) reg.x[i] = make(i);
+    return reg;
+  }
+  static uint16_t bits16(const uint8_t *from) {
+    uint16_t bits;
+    memcpy(&bits, from, sizeof bits);
+    return bits;
+  }
+
+  static Reg zero() { return set1(0.0f); }
+  static Reg set1(float value) {
+    return each([=](size_t) { return value; });
+  }
+  static Reg load(const float *from) {
+    Reg reg;
+    memcpy(reg.x, from, sizeof reg.x);
+    return reg;
+  }
+  static void store(float *to, Reg reg) { memcpy(to, reg.x, sizeof reg.x); }
+  static Reg load_bytes(const uint8_t *from) {
+    Reg reg;
+    memcpy(reg.x, from, sizeof reg.x);
+    return reg;
+  }
+  static void store_bytes(uint8_t *to, Reg reg) { memcpy(to, reg.x, sizeof reg.x); }
+  static Reg load_f16(const uint8_t *from) {
+    return each([=](size_t i) { return half(from + 2 * i); });
+  }
+  static void store_f16(uint8_t *to, Reg reg) {
+    for (size_t i = 0; i < kWidth; i++) store_half(to + 2 * i, reg.x[i]);
+  }
+  static Reg load_bf16(const uint8_t *from) {
+    return each([=](size_t i) { return bf16_to_f32(bits16(from + 2 * i)); });
+  }
+  static void store_bf16(uint8_t *to, Reg reg) {
+    for (size_t i = 0; i < kWidth; i++) {
+      const uint16_t bits = f32_to_bf16(reg.x[i]);
+      memcpy(to + 2 * i, &bits, sizeof bits);
+    }
+  }
+  /// Signed bytes as floats.
+  static Reg load_i8(const uint8_t *from) {
+    return each([=](size_t i) { return static_cast<float>(static_cast<int8_t>(from[i])); });
+  }
+  /// 32 floats between -128 and 128, truncated to signed bytes.
+  static void store_levels(uint8_t *to, const Reg *x) {
+    for (size_t i = 0; i < 32; i++) to[i] = static_cast<uint8_t>(static_cast<int8_t>(x[i / kWidth].x[i % kWidth]));
+  }
+  /// One f16.
+  static float half(const uint8_t *from) { return f16_to_f32(bits16(from)); }
+  static void store_half(uint8_t *to, float value) {
+    const uint16_t bits = f32_to_f16(value);
+    memcpy(to, &bits, sizeof bits);
+  }
+
+  static Reg add(Reg a, Reg b) {
+    return each([=](size_t i) { return a.x[i] + b.x[i]; });
+  }
+  static Reg sub(Reg a, Reg b) {
+    return each([=](size_t i) { return a.x[i] - b.x[i]; });
+  }
+  static Reg mul(Reg a, Reg b) {
+    return each([=](size_t i) { return a.x[i] * b.x[i]; });
+  }
+  static Reg abs(Reg a) {
+    return each([=](size_t i) { return a.x[i] < 0.0f ? -a.x[i] : a.x[i]; });
+  }
+  /// a > b ? a : b, so b where one of them is NaN.
+  static Reg greater(Reg a, Reg b) {
+    return each([=](size_t i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
+  }
+  static Reg less(Reg a, Reg b) {
+    return each([=](size_t i) { return a.x[i] < b.x[i] ? a.x[i] : b.x[i]; });
+  }
+  /// For a truncation that follows: adds the float below 1/2, so that halves go away from zero and nothing less does;
+  /// of numbers in [-127, 127].
+  static Reg half_away(Reg a) {
+    return each([=](size_t i) { return a.x[i] + copysignf(0x1.fffffep-2f, a.x[i]); });
+  }
+  /// Of lanes that are no NaN.
+  static float largest_lane(Reg a) {
+    float best = a.x[0];
+    for (size_t i = 1; i < kWidth; i++) best = a.x[i] > best ? a.x[i] : best;
+    return best;
+  }
+  static float least_lane(Reg a) {
+    float best = a.x[0];
+    for (size_t i = 1; i < kWidth; i++) best = a.x[i] < best ? a.x[i] : best;
+    return best;
+  }
+
+  static void stream(uint8_t *to, const uint8_t *from, size_t bytes) { memcpy(to, from, bytes); }
+  static void fence() {}
+};
+
+}  // namespace scalar
+
+constexpr Kernels kScalarTable = Body<scalar::Vec>::table("scalar");
+const Kernels kScalarKernels = kScalarTable;
+
+}  // namespace cpu
+}  // namespace kvfold

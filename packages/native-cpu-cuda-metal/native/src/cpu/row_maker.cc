@@ -1,0 +1,122 @@
+// New rows of one tensor: raw copies, sums in registers, and the long way round for keys that turn.
+#include "cpu/row_maker.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/quant.h"
+
+namespace kvfold {
+namespace cpu {
+
+RowMaker::RowMaker(const Fold &fold, uint32_t index, From from)
+    : fold_(fold), recipe_(fold.recipe(index)), tensor_(fold.tensor(index)),
+      layer_(fold.target->memory->layers[index / 2]),
+      place_(from == From::log ? fold.place.data() : fold.target->slots.data), log_(fold.tensors[index].undo) {
+  const kvfold_plan &plan = *fold.plan;
+  const kvfold_i32_span *sources = fold.target->sources;
+  const kvfold_weights &weights = recipe_.kind == KVFOLD_KEYS ? plan.key_weights : plan.value_weights;
+  turns_ = plan.layout == KVFOLD_SHARED && recipe_.kind == KVFOLD_KEYS && plan.key_frame == KVFOLD_FRAME_TARGET &&
+           layer_.rope_pairing != KVFOLD_ROPE_NONE;
+  const bool mapped = turns_ && sources != nullptr && sources[recipe_.layer].length != 0;
+  uniform_ = plan.layout == KVFOLD_SHARED && weights.scope != KVFOLD_SCOPE_HEAD && !mapped;
+}
+
+size_t RowMaker::composite_cell(size_t row, size_t head) const {
+  const kvfold_plan &plan = *fold_.plan;
+  return plan.members.data[(size_t{recipe_.layer} * plan.kv_heads + head) * plan.rows + row];
+}
+
+const uint8_t *RowMaker::slice(size_t cell, size_t head) const {
+  const uint32_t place = place_[cell];
+  const uint8_t *row = (place & Fold::kLogged) == 0 ? tensor_.data + size_t{place} * tensor_.row_bytes
+                                                    : log_ + size_t{place & ~Fold::kLogged} * tensor_.row_bytes;
+  return row + head * tensor_.slice_bytes;
+}
+
+bool RowMaker::keeps(size_t row) const {
+  if (!uniform_) return false;
+  const kvfold_plan &plan = *fold_.plan;
+  const uint32_t m = plan.offsets.data[row];
+  if (plan.offsets.data[row + 1] != m + 1 || recipe_.weight(0, m) != 1.0f) return false;
+  const uint32_t cell = plan.members.data[m];
+  return fold_.target->slots.data[cell] == fold_.destination(row) && recipe_.turn(row, 0, cell) == 0;
+}
+
+const uint8_t *RowMaker::source(size_t row, size_t index, size_t *bytes) const {
+  const kvfold_plan &plan = *fold_.plan;
+  if (plan.layout == KVFOLD_COMPOSITE) {
+    *bytes = tensor_.slice_bytes;
+    return index < tensor_.heads ? slice(composite_cell(row, index), index) : nullptr;
+  }
+  *bytes = tensor_.row_bytes;
+  const size_t m = plan.offsets.data[row] + index;
+  return m < plan.offsets.data[row + 1] ? slice(plan.members.data[m], 0) : nullptr;
+}
+
+size_t RowMaker::source_bytes() const {
+  const kvfold_plan &plan = *fold_.plan;
+  if (plan.layout == KVFOLD_COMPOSITE) return tensor_.row_bytes;
+  return static_cast<size_t>(plan.members.length) * tensor_.row_bytes / plan.rows;
+}
+
+void RowMaker::make_row(size_t row, FoldSpace *space, uint8_t *out) const {
+  if (uniform_) return make(row, 0, tensor_.heads, space, out);
+  for (size_t head = 0; head < tensor_.heads; head++) make(row, head, 1, space, out + head * tensor_.slice_bytes);
+}
+
+void RowMaker::make(size_t row, size_t head, size_t heads, FoldSpace *space, uint8_t *out) const {
+  const size_t bytes = heads * tensor_.slice_bytes;
+  if (fold_.plan->layout == KVFOLD_COMPOSITE) {
+    std::memcpy(out, slice(composite_cell(row, head), head), bytes);
+    return;
+  }
+  const kvfold_plan &plan = *fold_.plan;
+  const float *weights = recipe_.weights(head);
+  const uint8_t *from[kMembers];
+  float used[kMembers];
+  size_t count = 0;
+  bool turned = false;
+  for (size_t m = plan.offsets.data[row], end = plan.offsets.data[row + 1]; m < end; m++) {
+    if (weights[m] == 0.0f) continue;
+    const uint32_t cell = plan.members.data[m];
+    turned = turned || (turns_ && recipe_.turn(row, head, cell) != 0);
+    if (count < kMembers) {
+      from[count] = slice(cell, head);
+      used[count] = weights[m];
+    }
+    count++;
+  }
+  if (turned || count > kMembers) {
+    for (size_t h = head; h < head + heads; h++, out += tensor_.slice_bytes)
+      make_at_length(row, h, turned, space, out);
+  } else if (count == 1 && used[0] == 1.0f) {
+    std::memcpy(out, from[0], bytes);
+  } else {
+    kernels().sum(tensor_.type, from, used, count, out, heads * tensor_.dim);
+  }
+}
+
+/// Turned members are summed outside of the Hadamard basis, which is entered again once.
+void RowMaker::make_at_length(size_t row, size_t head, bool turned, FoldSpace *space, uint8_t *out) const {
+  const kvfold_plan &plan = *fold_.plan;
+  const float *weights = recipe_.weights(head);
+  const size_t dim = tensor_.dim;
+  std::fill(space->sum, space->sum + dim, 0.0f);
+  for (size_t m = plan.offsets.data[row], end = plan.offsets.data[row + 1]; m < end; m++) {
+    if (weights[m] == 0.0f) continue;
+    const size_t cell = plan.members.data[m];
+    decode(tensor_.type, slice(cell, head), space->member, dim);
+    if (turned) {
+      hadamard(tensor_.hadamard, space->member, dim);
+      space->angles.set(layer_, recipe_.turn(row, head, cell));
+      rotate(layer_, space->angles, space->member);
+    }
+    kernels().add_scaled(space->member, weights[m], space->sum, dim);
+  }
+  if (turned) hadamard(tensor_.hadamard, space->sum, dim);
+  encode(tensor_.type, space->sum, out, dim);
+}
+
+}  // namespace cpu
+}  // namespace kvfold

@@ -1,0 +1,57 @@
+// New rows of one tensor from the cells they are made of.
+#ifndef KVFOLD_CPU_ROW_MAKER_H
+#define KVFOLD_CPU_ROW_MAKER_H
+
+#include "cpu/fold.h"
+
+namespace kvfold {
+namespace cpu {
+
+/// A row layout tensor of a fold. Every slice is made by one thread from start to end, with sums in the order of the
+/// members, so the bits do not depend on how many threads there are.
+///
+/// Where all heads of a row are made alike, they are one segment: a copy of the row, or one sum over its width.
+class RowMaker {
+ public:
+  /// Where cells are read: as long as nothing has been written in their slots, later from the undo log if their slots
+  /// are overwritten.
+  enum class From { slots, log };
+
+  RowMaker(const Fold &fold, uint32_t index, From from);
+
+  /// out: [row bytes]
+  void make_row(size_t row, FoldSpace *space, uint8_t *out) const;
+  /// out: [slice bytes]
+  void make_slice(size_t row, size_t head, FoldSpace *space, uint8_t *out) const { make(row, head, 1, space, out); }
+  /// Whether the row stays what and where it is; need not find every such row.
+  bool keeps(size_t row) const;
+  /// Bytes of a head of a cell.
+  const uint8_t *slice(size_t cell, size_t head) const;
+  /// The index-th piece of memory that a row is made of, or NULL past the last.
+  const uint8_t *source(size_t row, size_t index, size_t *bytes) const;
+  /// Bytes that a row is made of, on average.
+  size_t source_bytes() const;
+  const Tensor &tensor() const { return tensor_; }
+  int64_t copied_cell(size_t row, size_t head) const { return recipe_.copied_cell(row, head); }
+
+ private:
+  static constexpr size_t kMembers = 64;  // of a sum that needs no memory between
+
+  void make(size_t row, size_t head, size_t heads, FoldSpace *space, uint8_t *out) const;
+  void make_at_length(size_t row, size_t head, bool turned, FoldSpace *space, uint8_t *out) const;
+  size_t composite_cell(size_t row, size_t head) const;
+
+  const Fold &fold_;
+  const Recipe recipe_;
+  const Tensor tensor_;
+  const kvfold_memory_layer &layer_;
+  const uint32_t *place_;  // [cells]
+  const uint8_t *log_;
+  bool turns_;    // keys that may move to other positions
+  bool uniform_;  // all heads alike
+};
+
+}  // namespace cpu
+}  // namespace kvfold
+
+#endif

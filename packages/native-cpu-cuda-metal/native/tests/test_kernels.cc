@@ -1,0 +1,231 @@
+// Kernels: every table that runs here gives the bits of the portable one, for every type, length of tail and number of
+// members; angles against the mathematics library; copies past the caches at every alignment.
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "cases.h"
+#include "check.h"
+#include "common/tensor.h"
+#include "cpu/arch/arch.h"
+#include "cpu/half.h"
+
+using namespace kvfold;
+using cpu::Kernels;
+
+namespace {
+
+constexpr int32_t kTypes[] = {KVFOLD_F32,  KVFOLD_F16,  KVFOLD_BF16, KVFOLD_Q8_0,
+                              KVFOLD_Q4_0, KVFOLD_Q4_1, KVFOLD_Q5_0, KVFOLD_Q5_1};
+constexpr size_t kGuard = 32;
+
+/// Floats of all magnitudes; one in 16 is odd: an infinity, a zero of either sign, a subnormal, at a boundary of f16.
+std::vector<float> floats(size_t count, cases::Random *random) {
+  const float odd[] = {0.0f, -0.0f, 1e-45f, -1e-40f, 65504.0f, 65520.0f, 6e-8f, -65519.996f};
+  std::vector<float> values(count);
+  const int scale = static_cast<int>(random->below(24)) - 14;
+  for (float &value : values) {
+    value = static_cast<float>(std::ldexp(random->number(), scale));
+    if (random->below(16) == 0) value = odd[random->below(8)];
+  }
+  return values;
+}
+
+size_t bytes_of(int32_t type, size_t count) { return count / type_size(type).channels * type_size(type).bytes; }
+
+/// Of block types any number of blocks, else any number of channels.
+size_t random_count(int32_t type, cases::Random *random) {
+  return is_block_type(type) ? 32 * (1 + random->below(5)) : 1 + random->below(140);
+}
+
+/// A result between guards.
+struct Guarded {
+  std::vector<uint8_t> bytes;
+  explicit Guarded(size_t count) : bytes(count + 2 * kGuard, 0xc3) {}
+  uint8_t *data() { return bytes.data() + kGuard; }
+  float *floats() { return reinterpret_cast<float *>(data()); }
+};
+
+bool same(const Guarded &a, const Guarded &b) { return a.bytes == b.bytes; }
+
+void storage(const Kernels &fast, const Kernels &plain, int32_t type, cases::Random *random) {
+  const size_t count = random_count(type, random), bytes = bytes_of(type, count);
+  const std::vector<float> values = floats(count, random);
+  Guarded a(bytes), b(bytes), wide_a(4 * count), wide_b(4 * count);
+  fast.encode(type, values.data(), a.data(), count);
+  plain.encode(type, values.data(), b.data(), count);
+  CHECK_MESSAGE(same(a, b), fast.isa);
+  fast.decode(type, b.data(), wide_a.floats(), count);
+  plain.decode(type, b.data(), wide_b.floats(), count);
+  CHECK_MESSAGE(same(wide_a, wide_b), fast.isa);
+}
+
+void sums(const Kernels &fast, const Kernels &plain, int32_t type, cases::Random *random) {
+  const size_t count = random_count(type, random), bytes = bytes_of(type, count), members = random->below(9);
+  std::vector<std::vector<uint8_t>> rows(members, std::vector<uint8_t>(bytes));
+  std::vector<const uint8_t *> from;
+  std::vector<float> weights;
+  for (std::vector<uint8_t> &row : rows) {
+    std::vector<float> values = floats(count, random);
+    for (float &value : values) value = std::fmin(std::fmax(value, -1000.0f), 1000.0f);  // no infinity from f16
+    plain.encode(type, values.data(), row.data(), count);
+    from.push_back(row.data());
+    weights.push_back(static_cast<float>(2 * random->number()));
+  }
+  Guarded a(bytes), b(bytes), c(bytes);
+  fast.sum(type, from.data(), weights.data(), members, a.data(), count);
+  plain.sum(type, from.data(), weights.data(), members, b.data(), count);
+  CHECK_MESSAGE(same(a, b), fast.isa);
+  if (type != KVFOLD_Q8_0) {  // whose sums have a product less
+    std::vector<float> sum(count, 0.0f), row(count);
+    for (size_t m = 0; m < members; m++) {
+      fast.decode(type, from[m], row.data(), count);
+      fast.add_scaled(row.data(), weights[m], sum.data(), count);
+    }
+    fast.encode(type, sum.data(), c.data(), count);
+    CHECK_MESSAGE(same(a, c), fast.isa);
+  }
+}
+
+void lanes(const Kernels &fast, const Kernels &plain, int32_t type, cases::Random *random) {
+  const size_t cells = 1 + random->below(50), rows = random->below(20), bytes = type_size(type).bytes;
+  std::vector<float> values = floats(cells, random);
+  for (float &value : values) value = std::fmin(std::fmax(value, -1000.0f), 1000.0f);
+  std::vector<uint8_t> lane(cells * bytes);
+  plain.encode(type, values.data(), lane.data(), cells);
+  std::vector<uint32_t> offsets(1, 0), slots;
+  std::vector<float> weights;
+  for (size_t r = 0; r < rows; r++) {
+    for (size_t m = random->below(5); m > 0; m--) {
+      slots.push_back(random->below(static_cast<uint32_t>(cells)));
+      weights.push_back(static_cast<float>(random->number()));
+    }
+    offsets.push_back(static_cast<uint32_t>(slots.size()));
+  }
+  Guarded a(rows * bytes), b(rows * bytes);
+  fast.sum_lane(type, lane.data(), offsets.data(), slots.data(), weights.data(), rows, a.data());
+  plain.sum_lane(type, lane.data(), offsets.data(), slots.data(), weights.data(), rows, b.data());
+  CHECK_MESSAGE(same(a, b), fast.isa);
+}
+
+void turns(const Kernels &fast, const Kernels &plain, cases::Random *random) {
+  const size_t pairs = 1 + random->below(70), count = 2 * pairs;
+  std::vector<double> frequencies(pairs);
+  for (double &frequency : frequencies) frequency = std::pow(10000.0, -random->number());
+  const double delta = std::floor(std::ldexp(random->number(), static_cast<int>(random->below(32))));
+  Guarded a(8 * pairs), b(8 * pairs);
+  fast.angles(frequencies.data(), delta, pairs, a.floats(), a.floats() + pairs);
+  plain.angles(frequencies.data(), delta, pairs, b.floats(), b.floats() + pairs);
+  CHECK_MESSAGE(same(a, b), fast.isa);
+  std::vector<float> key = floats(count, random), other = key;
+  const bool interleaved = random->coin();
+  fast.rotate(interleaved, pairs, a.floats(), a.floats() + pairs, key.data());
+  plain.rotate(interleaved, pairs, a.floats(), a.floats() + pairs, other.data());
+  CHECK_MESSAGE(std::memcmp(key.data(), other.data(), count * 4) == 0, fast.isa);
+  const size_t block = size_t{2} << random->below(8);
+  key = floats(2 * block, random);
+  other = key;
+  fast.hadamard(block, key.data(), key.size());
+  plain.hadamard(block, other.data(), other.size());
+  CHECK_MESSAGE(std::memcmp(key.data(), other.data(), key.size() * 4) == 0, fast.isa);
+}
+
+void reductions(const Kernels &fast, const Kernels &plain, cases::Random *random) {
+  const size_t count = 1 + random->below(300);
+  const std::vector<float> a = floats(count, random), b = floats(count, random);
+  const float x = fast.dot(a.data(), b.data(), count), y = plain.dot(a.data(), b.data(), count);
+  CHECK_MESSAGE(std::memcmp(&x, &y, 4) == 0, fast.isa);
+  double exact = 0, magnitude = 0;
+  for (size_t i = 0; i < count; i++) {
+    exact += static_cast<double>(a[i]) * b[i];
+    magnitude += std::fabs(static_cast<double>(a[i]) * b[i]);
+  }
+  // a lane adds count / 32 + 1 products, the tree five more; products may be subnormal
+  CHECK(std::fabs(x - exact) <= (count / 32 + 8) * std::ldexp(magnitude, -24) + count * std::ldexp(1, -149));
+  std::vector<double> sum(count, 1.0), other(count, 1.0);
+  const auto scale = static_cast<float>(random->number());
+  fast.add_to_mean(a.data(), scale, sum.data(), count);
+  plain.add_to_mean(a.data(), scale, other.data(), count);
+  CHECK_MESSAGE(sum == other, fast.isa);
+}
+
+void streams(const Kernels &fast, cases::Random *random) {
+  const size_t count = random->below(400), shift = random->below(64), from = random->below(64);
+  std::vector<uint8_t> source(count + 64), target(count + 192, 0x5a), expected = target;
+  for (uint8_t &byte : source) byte = static_cast<uint8_t>(random->below(256));
+  if (count > 0) std::memcpy(expected.data() + 64 + shift, source.data() + from, count);
+  fast.stream(target.data() + 64 + shift, source.data() + from, count);
+  fast.fence();
+  CHECK_MESSAGE(target == expected, fast.isa);
+}
+
+/// Rounded once: half an ulp of f32 at 1, and what the series leave out.
+void angles_are_right(const Kernels &table) {
+  cases::Random random(5);
+  const double bound = std::ldexp(1, -25) + 1e-12;
+  for (int i = 0; i < 200000; i++) {
+    const double frequency = std::pow(10000.0, -std::fabs(random.number()));
+    const double delta = std::floor(std::ldexp(random.number(), static_cast<int>(random.below(32))));
+    float c = 0, s = 0;
+    table.angles(&frequency, delta, 1, &c, &s);
+    const bool right = std::fabs(c - std::cos(delta * frequency)) <= bound &&
+                       std::fabs(s - std::sin(delta * frequency)) <= bound;
+    if (!CHECK_MESSAGE(right, table.isa)) return;
+  }
+  const double huge[] = {0x1p31, -0x1p40, 1e300};  // beyond the series' range
+  for (double angle : huge) {
+    float c = 0, s = 0;
+    table.angles(&angle, 1, 1, &c, &s);
+    CHECK(std::fabs(c - std::cos(angle)) <= bound && std::fabs(s - std::sin(angle)) <= bound);
+  }
+}
+
+/// NaN, infinities and extremes are encoded alike, but for the sign and payload of a NaN scale.
+void garbage(const Kernels &fast, const Kernels &plain) {
+  const float odd[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-45f, 0.0f, -0.0f};
+  for (int32_t type : {KVFOLD_Q8_0, KVFOLD_Q4_0, KVFOLD_Q4_1, KVFOLD_Q5_0, KVFOLD_Q5_1}) {
+    for (int mask = 1; mask < 256; mask++) {
+      float x[32];
+      uint8_t a[34] = {0}, b[34] = {0};
+      for (int i = 0; i < 32; i++) x[i] = (mask >> (i % 8)) & 1 ? odd[i % 8] : 1.0f;
+      fast.encode(type, x, a, 32);
+      plain.encode(type, x, b, 32);
+      const size_t scales = type == KVFOLD_Q4_1 || type == KVFOLD_Q5_1 ? 4 : 2, bytes = type_size(type).bytes;
+      CHECK_MESSAGE(std::memcmp(a + scales, b + scales, bytes - scales) == 0, fast.isa);
+      for (size_t i = 0; i < scales; i += 2) {
+        uint16_t scale_a, scale_b;
+        std::memcpy(&scale_a, a + i, 2);
+        std::memcpy(&scale_b, b + i, 2);
+        const bool nan = std::isnan(cpu::f16_to_f32(scale_a)) && std::isnan(cpu::f16_to_f32(scale_b));
+        CHECK_MESSAGE(scale_a == scale_b || nan, fast.isa);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  const Kernels *plain = cpu::kernels_at(0);
+  for (size_t i = 0; cpu::kernels_at(i) != nullptr; i++) plain = cpu::kernels_at(i);
+  bool wide = false;
+  for (size_t i = 0; const Kernels *fast = cpu::kernels_at(i); i++) {
+    std::printf("kernels: %s against %s\n", fast->isa, plain->isa);
+    wide = wide || std::strcmp(fast->isa, "avx512") == 0;
+    cases::Random random(11);
+    for (int round = 0; round < 3000; round++) {
+      for (int32_t type : kTypes) {
+        storage(*fast, *plain, type, &random);
+        sums(*fast, *plain, type, &random);
+        if (!is_block_type(type)) lanes(*fast, *plain, type, &random);
+      }
+      turns(*fast, *plain, &random);
+      reductions(*fast, *plain, &random);
+      streams(*fast, &random);
+    }
+    garbage(*fast, *plain);
+    angles_are_right(*fast);
+  }
+  if (!wide) std::printf("skipped: AVX-512 kernels, which this processor or KVFOLD_ISA does not have\n");
+  return check::verdict("kernels");
+}
