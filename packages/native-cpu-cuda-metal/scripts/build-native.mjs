@@ -75,9 +75,14 @@ const settings = JSON.stringify({
   tests,
   cxx: process.env.CXX ?? "",
   node: process.version,
+  cuda: process.env.KVFOLD_CUDA ?? "AUTO",
 });
 const command = sameAsBefore(optionsFile, settings) ? "build" : "rebuild";
-const cache = [`--CDKVFOLD_SANITIZE=${sanitize}`, `--CDKVFOLD_BUILD_TESTS=${tests}`];
+const cache = [
+  `--CDKVFOLD_SANITIZE=${sanitize}`,
+  `--CDKVFOLD_BUILD_TESTS=${tests}`,
+  `--CDKVFOLD_CUDA=${process.env.KVFOLD_CUDA ?? "AUTO"}`,
+];
 const flags = ["--out", out, "--config", config, ...cache];
 const started = Date.now();
 const run = spawnSync(

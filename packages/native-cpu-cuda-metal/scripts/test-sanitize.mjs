@@ -67,6 +67,19 @@ timed("thread", () => {
   runTests(folder, { TSAN_OPTIONS: "halt_on_error=1" }, "-R", "^(pool|backends|faults|fits)$");
 });
 
+timed("CUDA kernels over the emulator, undefined", () => {
+  const folder = join(root, "build-emulated");
+  const options = [
+    "-DKVFOLD_BUILD_TESTS=ON",
+    "-DKVFOLD_SANITIZE=undefined",
+    "-DCMAKE_BUILD_TYPE=RelWithDebInfo",
+  ];
+  if (process.platform !== "linux") return console.log("skipped: the emulator is for Linux");
+  run("cmake", ["-S", root, "-B", folder, ...options, "--log-level=WARNING"]);
+  run("cmake", ["--build", folder, "--parallel", jobs]);
+  runTests(folder, { UBSAN_OPTIONS: "print_stacktrace=1" }, "-R", "emulated|loader|location|attend");
+});
+
 /** npx would start a shell, which does not bear the preloaded libraries. */
 function vitest() {
   return join(dirname(fileURLToPath(import.meta.resolve("vitest/package.json"))), "vitest.mjs");

@@ -156,6 +156,8 @@ export interface NativeAddon {
     readonly hardwareThreads: number;
     readonly maxThreads: number;
     readonly backends: readonly string[];
+    /** Devices of the CUDA backend, or why there is none. */
+    readonly cuda: string;
   };
   supports(backend: string, layers: readonly RawLayer[]): true | string;
   createMemory(

@@ -22,10 +22,11 @@ import { DEFAULT_MEMORY_LIMIT, sampleOfPlan } from "./sample.js";
 import { checkThreads } from "./threads.js";
 
 /**
- * `cpu`: fast, threaded. `reference`: double, serial, obvious; what the others are compared with. `metal`: the GPU of an
- * Apple machine, on caches in memory that it shares with the processor; in builds for macOS only.
+ * `cpu`: fast, threaded. `reference`: double, serial, obvious; what the others are compared with. `cuda`: on the devices
+ * that hold the cache, where `backendInfo().cuda` lists one. `metal`: the GPU of an Apple machine, on caches in memory
+ * that it shares with the processor; in builds for macOS only.
  */
-export type NativeBackend = "cpu" | "reference" | "metal";
+export type NativeBackend = "cpu" | "reference" | "cuda" | "metal";
 
 /**
  * A walk over all places where a fold can stop, for tests. Fault points are counted from 0; the one named stops the
@@ -108,11 +109,12 @@ export function createNativeExecutor(options: NativeExecutorOptions = {}): Nativ
 function settingsOf(options: NativeExecutorOptions): Settings {
   const addon = loadAddon();
   const { backend = "cpu", memoryLimit = DEFAULT_MEMORY_LIMIT, faults = null } = options;
-  const known = addon.info().backends;
+  const { backends: known, cuda } = addon.info();
   if (!known.includes(backend)) {
+    const reason = backend === "cuda" ? `${cuda}; ` : "";
     throw new KvfoldError("KVFOLD_ARGUMENT", `there is no backend "${String(backend)}"`, {
       who: "native",
-      hint: `this build has ${known.join(", ")}`,
+      hint: `${reason}this build has ${known.join(", ")}`,
     });
   }
   const threads = checkThreads(options.threads);

@@ -26,6 +26,7 @@ describe("load", () => {
       threads: defaultThreads(),
     });
     expect(info.loaded && info.path).toMatch(/kvfold_native\.node$/);
+    expect(info.loaded && info.cuda).toMatch(/^no CUDA device/);
     expect(info.loaded && info.isa).toMatch(/^(scalar|f16c)$/);
   });
 

@@ -7,7 +7,7 @@ import type { NativeAddon } from "./addon.js";
 import { defaultThreads } from "./threads.js";
 
 /** Version of `kvfold_memory` that this package speaks (KVFOLD_MEMORY_ABI). */
-const MEMORY_ABI = 1;
+const MEMORY_ABI = 2;
 const BUILT = fileURLToPath(new URL("../build/Release/kvfold_native.node", import.meta.url));
 
 let loaded: { readonly addon: NativeAddon; readonly path: string } | undefined;
@@ -70,6 +70,8 @@ export type BackendInfo =
       /** Instruction set of attention and fits: `scalar`, `avx2`, `avx512`, `neon`; KVFOLD_ISA names the widest to use. */
       readonly attentionIsa: string;
       readonly backends: readonly string[];
+      /** Devices of the CUDA backend, or why there is none, as a sentence. */
+      readonly cuda: string;
       /** Threads that an executor uses by default. */
       readonly threads: number;
     }
@@ -84,8 +86,9 @@ export type BackendInfo =
  */
 export function backendInfo(): BackendInfo {
   try {
-    const { isa, attentionIsa, backends } = loadAddon().info();
-    return { loaded: true, path: loaded!.path, isa, attentionIsa, backends, threads: defaultThreads() };
+    const { isa, attentionIsa, backends, cuda } = loadAddon().info();
+    const threads = defaultThreads();
+    return { loaded: true, path: loaded!.path, isa, attentionIsa, backends, cuda, threads };
   } catch (error) {
     return { loaded: false, reason: error instanceof Error ? error.message : String(error) };
   }

@@ -34,8 +34,8 @@ export interface KernelCase {
   readonly cells: number;
 }
 
-/** Double and serial: there to be right, and thousands of times slower. */
-const SLOW_BACKEND = "reference";
+/** Double and serial: there to be right, and thousands of times slower; or at home in the memory of a device. */
+const NOT_TIMED: readonly string[] = ["reference", "cuda"];
 
 /** @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_NATIVE_MISSING */
 export function kernelSettings(flags: KernelFlags): KernelSettings {
@@ -54,7 +54,7 @@ export function kernelSettings(flags: KernelFlags): KernelSettings {
   return {
     ...rest,
     op: flags.op ?? ops,
-    backend: flags.backend ?? backends.filter((name) => name !== SLOW_BACKEND),
+    backend: flags.backend ?? backends.filter((name) => !NOT_TIMED.includes(name)),
     threads: flags.threads ?? defaultThreads(),
     memoryLimit: memory === undefined ? Math.floor(freemem() / 2) : memory * 2 ** 30,
     json: json === true,

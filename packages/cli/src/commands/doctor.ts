@@ -77,7 +77,8 @@ function processorCheck(): Check {
 function nativeCheck(): Check {
   const info = backendInfo();
   if (!info.loaded) return check("native add-on", false, info.reason, BUILD);
-  return check("native add-on", true, `${info.backends.join(", ")}; ${info.isa}; ${info.path}`, "");
+  const detail = `${info.backends.join(", ")}; ${info.isa}; ${info.cuda}; ${info.path}`;
+  return check("native add-on", true, detail, "");
 }
 
 function librariesCheck(): Check {

@@ -45,6 +45,11 @@ kvfold_memory_layer layer_of(const CacheInfo &cache, const CacheLayer &layer, ui
   out.key_bytes = facts.key->nb[2];
   out.values = static_cast<uint8_t *>(facts.value->data) + stream * facts.value->nb[2];
   out.value_bytes = facts.value->nb[2];
+  // Only host caches come here (foldable_cache). A CUDA cache would be KVFOLD_LOCATION_CUDA, with the number in the name
+  // ("CUDA0") of ggml_backend_buft_get_device(ggml_backend_buffer_get_type(facts.key->buffer)): its data pointers are
+  // device addresses already.
+  out.location = KVFOLD_LOCATION_HOST;
+  out.device = 0;
   return out;
 }
 

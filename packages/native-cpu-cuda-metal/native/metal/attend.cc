@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "metal/head_attention.h"
 #include "metal/fold.h"
 
@@ -113,6 +114,7 @@ class LayerAttention {
 kvfold_status attend(const kvfold_attention *attention, const kvfold_options *options,
                      kvfold_attention_result *result, kvfold_error *error) {
   if (kvfold_status status = check_device(error)) return status;
+  if (kvfold_status status = require_location(*attention->memory, KVFOLD_LOCATION_HOST, kBackend.name, error)) return status;
   try {
     LayerAttention layer(*attention, result, *options);
     result->working_bytes = layer.bytes();

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "common/scratch.h"
 #include "metal/fit.h"
 #include "metal/fold.h"
@@ -101,6 +102,7 @@ kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan
 kvfold_status fold_prepare(const kvfold_target *target, const kvfold_plan *plan, const kvfold_options *options,
                            kvfold_fold **out, kvfold_error *error) {
   *out = nullptr;
+  if (kvfold_status status = require_location(*target->memory, KVFOLD_LOCATION_HOST, kBackend.name, error)) return status;
   kvfold_status status = KVFOLD_OK;
   try {
     auto fold = std::make_unique<Fold>();

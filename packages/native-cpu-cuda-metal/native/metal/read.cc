@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "metal/head_attention.h"
 #include "metal/fold.h"
 
@@ -95,6 +96,7 @@ class HeadScore {
 };
 
 kvfold_status read_heads(const kvfold_read &read, const kvfold_options *options, float *out, kvfold_error *error) {
+  if (kvfold_status status = require_location(*read.memory, KVFOLD_LOCATION_HOST, kBackend.name, error)) return status;
   HeadReader reader(read);
   if (!reader.open()) return fail_memory(error, "reading rows");
   const size_t count = static_cast<size_t>(reader.cells()) * reader.tensor().dim;
@@ -110,6 +112,7 @@ kvfold_status read_heads(const kvfold_read &read, const kvfold_options *options,
 
 kvfold_status score_heads(const kvfold_read &read, const kvfold_options *options, float *norm, float *mean_cosine,
                           kvfold_error *error) {
+  if (kvfold_status status = require_location(*read.memory, KVFOLD_LOCATION_HOST, kBackend.name, error)) return status;
   HeadReader reader(read);
   HeadScore score(reader);
   if (!reader.open() || !score.allocate()) return fail_memory(error, "key statistics");

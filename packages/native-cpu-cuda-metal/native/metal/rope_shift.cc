@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "common/location.h"
 #include "common/turned.h"
 #include "metal/copy.h"
 #include "metal/fold.h"
@@ -181,6 +182,7 @@ void RopeShift::rollback(const kvfold_options *) {
 kvfold_status rope_prepare(const kvfold_rope *rope, const kvfold_options *options, kvfold_fold **out,
                            kvfold_error *error) {
   *out = nullptr;
+  if (kvfold_status status = require_location(*rope->memory, KVFOLD_LOCATION_HOST, kBackend.name, error)) return status;
   kvfold_status status = KVFOLD_OK;
   try {
     auto shift = std::make_unique<RopeShift>(*rope);

@@ -2,7 +2,9 @@
 #ifndef KVFOLD_TESTS_CHECK_H
 #define KVFOLD_TESTS_CHECK_H
 
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 
 namespace check {
 
@@ -14,6 +16,12 @@ inline bool report(bool ok, const char *file, int line, const char *what, const 
   if (ok) passed++;
   else if (failed++ < kShown) std::printf("%s:%d: failed: %s %s\n", file, line, what, detail);
   return ok;
+}
+
+/// What is added to the seeds of random cases, so that several processes can share them: KVFOLD_TEST_SEED.
+inline uint32_t first_seed() {
+  const char *text = std::getenv("KVFOLD_TEST_SEED");
+  return text == nullptr ? 0 : static_cast<uint32_t>(std::strtoul(text, nullptr, 10));
 }
 
 /// For the end of main().

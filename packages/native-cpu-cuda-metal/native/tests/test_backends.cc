@@ -9,6 +9,7 @@
 #include "check.h"
 #include "common/tensor.h"
 #include "cpu/arch/arch.h"
+#include "placed.h"
 #include "reference/convert.h"
 #include "reference/rows.h"
 
@@ -25,6 +26,7 @@ bool fold(const Case &one, const kvfold_backend *backend, uint32_t threads) {
   const kvfold_options options = options_of(threads);
   kvfold_error error{};
   kvfold_fold *prepared = nullptr;
+  cases::Placed placed(one, backend);
   bool ok = CHECK_MESSAGE(kvfold_check_target(&one.target, &error) == KVFOLD_OK, error.message) &&
             CHECK_MESSAGE(kvfold_check_plan(&one.target, &one.plan, &error) == KVFOLD_OK, error.message) &&
             CHECK_MESSAGE(backend->fold_prepare(&one.target, &one.plan, &options, &prepared, &error) == KVFOLD_OK,
@@ -32,6 +34,7 @@ bool fold(const Case &one, const kvfold_backend *backend, uint32_t threads) {
   if (!ok) return false;
   ok = CHECK_MESSAGE(backend->fold_commit(prepared, &options, &error) == KVFOLD_OK, error.message);
   backend->fold_free(prepared);
+  placed.fetch();
   return ok;
 }
 
@@ -124,6 +127,7 @@ Reads read_all(const Case &one, const kvfold_backend *backend, uint32_t threads)
     reads.keys.resize(keys + heads * layer.key_dim);
     reads.norm.resize(at + heads);
     reads.cosine.resize(at + heads);
+    const cases::Placed placed(one, backend);
     CHECK(backend->read_rows(&read, &options, reads.keys.data() + keys, &error) == KVFOLD_OK);
     CHECK(backend->key_stats(&read, &options, reads.norm.data() + at, reads.cosine.data() + at, &error) == KVFOLD_OK);
   }
@@ -150,7 +154,7 @@ void check_reads(const Case &one, const Reads &got, const Reads &want) {
   }
 }
 
-/// What a backend is run with.
+/// What a backend is run with; devices have no threads of ours.
 struct Setting {
   const kvfold_backend *backend;
   uint32_t threads;
@@ -163,7 +167,9 @@ std::vector<Setting> settings() {
     if (backend == kvfold_backend_named("reference")) continue;
     const bool cpu = backend == kvfold_backend_named("cpu");
     for (size_t k = 0; const kvfold::cpu::Kernels *kernels = kvfold::cpu::kernels_at(k); k++) {
-      for (uint32_t threads : {1, 2, 3, 7}) all.push_back({backend, threads, kernels});
+      for (uint32_t threads : {1, 2, 3, 7}) {
+        if (threads == 1 || backend->device == nullptr) all.push_back({backend, threads, kernels});
+      }
       if (!cpu) break;
     }
   }
@@ -210,8 +216,11 @@ int main(int count, char **arguments) {
   const uint32_t runs = count > 1 ? static_cast<uint32_t>(std::atoi(arguments[1])) : 300;
   const std::vector<Setting> all = settings();
   for (const Setting &setting : all) {
-    if (setting.threads == 1) std::printf("backends: %s, kernels %s\n", setting.backend->name, setting.kernels->isa);
+    if (setting.threads != 1) continue;
+    if (setting.backend->device != nullptr) std::printf("backends: %s\n", setting.backend->name);
+    else std::printf("backends: %s, kernels %s\n", setting.backend->name, setting.kernels->isa);
   }
-  for (uint32_t seed = 1; seed <= runs && check::failed == 0; seed++) run_case(seed, all);
+  const uint32_t first = check::first_seed();
+  for (uint32_t seed = first + 1; seed <= first + runs && check::failed == 0; seed++) run_case(seed, all);
   return check::verdict("backends");
 }

@@ -4,6 +4,7 @@
 
 #include "cases.h"
 #include "check.h"
+#include "placed.h"
 
 namespace {
 
@@ -26,13 +27,16 @@ void walk_commit(cases::Case *one, const kvfold_backend *backend, uint32_t *walk
   uint32_t half_written = 0;
   for (int64_t point = 0;; point++) {
     kvfold_error error{};
+    cases::Placed placed(*one, backend);
     kvfold_fold *fold = prepare(*one, backend, &plain, KVFOLD_OK);
     if (fold == nullptr) return;
     faults = {point, 0};
     const kvfold_status status = backend->fold_commit(fold, &counted, &error);
+    placed.fetch();
     CHECK(one->guards_hold());
     if (status != KVFOLD_OK && !one->same_bytes(before)) half_written++;
     CHECK(backend->fold_rollback(fold, &plain, &error) == KVFOLD_OK);
+    placed.fetch();
     CHECK_MESSAGE(one->same_bytes(before), one->name.c_str());
     backend->fold_free(fold);
     if (status == KVFOLD_OK) {
@@ -45,12 +49,38 @@ void walk_commit(cases::Case *one, const kvfold_backend *backend, uint32_t *walk
   }
 }
 
+/// The first half of a commit alone writes nothing; the commit goes on from it, and all of it can be taken back.
+void check_save(cases::Case *one, const kvfold_backend *backend) {
+  if (backend->fold_save == nullptr) return;
+  const std::vector<cases::Buffer> before = one->snapshot();
+  std::vector<cases::Buffer> after;
+  kvfold_options plain{kThreads, nullptr, nullptr, nullptr, 0};
+  kvfold_error error{};
+  for (bool saved : {false, true}) {
+    cases::Placed placed(*one, backend);
+    kvfold_fold *fold = prepare(*one, backend, &plain, KVFOLD_OK);
+    if (fold == nullptr) return;
+    if (saved) CHECK_MESSAGE(backend->fold_save(fold, &plain, &error) == KVFOLD_OK, error.message);
+    placed.fetch();
+    CHECK_MESSAGE(one->same_bytes(before), one->name.c_str());
+    CHECK_MESSAGE(backend->fold_commit(fold, &plain, &error) == KVFOLD_OK, error.message);
+    placed.fetch();
+    if (!saved) after = one->snapshot();
+    CHECK_MESSAGE(one->same_bytes(after), one->name.c_str());
+    CHECK(backend->fold_rollback(fold, &plain, &error) == KVFOLD_OK);
+    placed.fetch();
+    CHECK_MESSAGE(one->same_bytes(before), one->name.c_str());
+    backend->fold_free(fold);
+  }
+}
+
 int cancel_after(void *left) { return static_cast<std::atomic<int> *>(left)->fetch_sub(1) <= 0; }
 
 void walk_prepare(cases::Case *one, const kvfold_backend *backend) {
   const std::vector<cases::Buffer> before = one->snapshot();
   kvfold_faults faults{-1, 0};
   kvfold_options counted{kThreads, nullptr, nullptr, &faults, 0};
+  cases::Placed placed(*one, backend);
   backend->fold_free(prepare(*one, backend, &counted, KVFOLD_OK));
   const uint64_t points = faults.points;
   CHECK(points >= size_t{2} * one->memory.layer_count);
@@ -67,6 +97,7 @@ void walk_prepare(cases::Case *one, const kvfold_backend *backend) {
     CHECK(status == KVFOLD_STATUS_ABORTED || (polls > 0 && status == KVFOLD_OK));
     if (fold != nullptr) backend->fold_free(fold);
   }
+  placed.fetch();
   CHECK_MESSAGE(one->same_bytes(before), one->name.c_str());
 }
 
@@ -82,6 +113,7 @@ int main(int count, char **arguments) {
       if (seed % 4 == 2) cases::add_values(one.get(), seed);
       walk_commit(one.get(), backend, &walked);
       walk_prepare(one.get(), backend);
+      check_save(one.get(), backend);
     }
   }
   CHECK(walked > 4 * runs);

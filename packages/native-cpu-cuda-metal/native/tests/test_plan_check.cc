@@ -139,8 +139,9 @@ void targets() {
   argument("no memory", [](Case *c) { c->target.memory = nullptr; });
   argument("layers", [](Case *c) { c->memory.layer_count = 0; });
   argument("capacity", [](Case *c) { c->memory.capacity = 0; });
-  reject("abi", layout, KVFOLD_STATUS_UNSUPPORTED, [](Case *c) { c->memory.abi = 2; });
+  reject("abi", layout, KVFOLD_STATUS_UNSUPPORTED, [](Case *c) { c->memory.abi = KVFOLD_MEMORY_ABI + 1; });
   reject("struct size", layout, KVFOLD_STATUS_UNSUPPORTED, [](Case *c) { c->memory.layer_bytes--; });
+  reject("location", layout, KVFOLD_STATUS_UNSUPPORTED, [](Case *c) { c->layers[0].location = 2; });
   reject("type", layout, KVFOLD_STATUS_UNSUPPORTED, [](Case *c) { c->layers[0].key_type = 7777; });
   reject("dead", layout, KVFOLD_STATUS_DISPOSED, [](Case *c) { c->memory.alive = 0; });
 }

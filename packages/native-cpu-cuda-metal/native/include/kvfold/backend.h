@@ -19,6 +19,22 @@ extern "C" {
 
 #define KVFOLD_BACKEND_ABI 1u
 
+/* Devices whose memory a backend works on: what tests, benchmarks and whoever fills such memory need. */
+enum kvfold_copy { KVFOLD_COPY_IN = 0, KVFOLD_COPY_OUT = 1, KVFOLD_COPY_WITHIN = 2 };
+
+typedef struct kvfold_device_memory {
+  uint32_t location; /* enum kvfold_location */
+  /* Devices that can be used. None is no failure: KVFOLD_OK, 0, and the reason in `error`. */
+  kvfold_status (*count)(uint32_t *devices, kvfold_error *error);
+  /* Name, generation and memory as text. */
+  kvfold_status (*describe)(uint32_t device, char *text, uint64_t bytes, kvfold_error *error);
+  kvfold_status (*allocate)(uint32_t device, uint64_t bytes, void **out, kvfold_error *error);
+  void (*release)(uint32_t device, void *memory);
+  /* Returns when the bytes are there. */
+  kvfold_status (*copy)(uint32_t device, void *to, const void *from, uint64_t bytes, uint32_t way,
+                        kvfold_error *error);
+} kvfold_device_memory;
+
 /* A prepared change of the cache, a fold or a rope shift: new rows, undo log and where it stands. Owned by the backend
  * that made it. */
 typedef struct kvfold_fold kvfold_fold;
@@ -28,7 +44,8 @@ typedef struct kvfold_backend {
   uint32_t struct_bytes; /* sizeof(kvfold_backend) of the library */
   const char *name;
 
-  /* KVFOLD_OK, or KVFOLD_STATUS_UNSUPPORTED with the reason as a sentence. Pointers of the layer are not looked at. */
+  /* KVFOLD_OK, or KVFOLD_STATUS_UNSUPPORTED with the reason as a sentence. Pointers and location of the layer are
+   * not looked at; operations refuse memory that lies elsewhere with the same status. */
   kvfold_status (*supports)(const kvfold_memory_layer *layer, kvfold_error *error);
 
   /* Does all that can fail or be cancelled: values that are solved for, room for the undo log. Reads the memory, never
@@ -66,12 +83,17 @@ typedef struct kvfold_backend {
   /* (optional) The first half of fold_commit alone: saves what it will overwrite, and writes nothing to the memory.
    * fold_commit goes on from there. So a benchmark can time a fold without its undo log. */
   kvfold_status (*fold_save)(kvfold_fold *fold, const kvfold_options *options, kvfold_error *error);
+  /* NULL: the backend works in host memory. */
+  const kvfold_device_memory *device;
 } kvfold_backend;
 
-/* Backends of this build, by name; NULL when there is none of that name. */
+/* Backends of this build and those that were found at run time, by name; NULL when there is none of that name. */
 const kvfold_backend *kvfold_backend_named(const char *name);
 /* The index-th backend, or NULL past the end. */
 const kvfold_backend *kvfold_backend_at(size_t index);
+
+/* What became of the CUDA backend, as a sentence: its devices, or why there is none. Never NULL. */
+const char *kvfold_cuda_state(void);
 
 /* The rules at the border, before any pointer is used (checks/). */
 /* Shape, types and rope of one layer; its buffers are not looked at. */

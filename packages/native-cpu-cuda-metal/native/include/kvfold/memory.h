@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define KVFOLD_MEMORY_ABI 1u
+#define KVFOLD_MEMORY_ABI 2u
 
 /* napi_type_tag { lower, upper } */
 #define KVFOLD_MEMORY_TAG_LOWER 0x6b76666f6c643031ull
@@ -33,6 +33,9 @@ enum kvfold_dtype {
 
 enum kvfold_rope_pairing { KVFOLD_ROPE_NONE = 0, KVFOLD_ROPE_INTERLEAVED = 1, KVFOLD_ROPE_HALF = 2 };
 
+/* What kind of pointers `keys` and `values` are. */
+enum kvfold_location { KVFOLD_LOCATION_HOST = 0, KVFOLD_LOCATION_CUDA = 1 };
+
 typedef struct kvfold_memory_layer {
   uint32_t kv_heads;
   uint32_t key_dim;   /* channels of a key head */
@@ -45,10 +48,12 @@ typedef struct kvfold_memory_layer {
   const double *rope_frequencies; /* radians per position [rope_dims / 2], or NULL */
   uint32_t hadamard_key;     /* block size in channels, 0 = none */
   uint32_t hadamard_value;
-  void *keys;          /* host pointer: capacity rows, heads of a cell together */
+  void *keys;          /* capacity rows, heads of a cell together; a pointer of `location` */
   uint64_t key_bytes;  /* bytes behind `keys` that may be touched */
   void *values;
   uint64_t value_bytes;
+  uint32_t location; /* enum kvfold_location */
+  uint32_t device;   /* number of the device; 0 for host memory */
 } kvfold_memory_layer;
 
 typedef struct kvfold_memory {

@@ -26,7 +26,7 @@ AbortFlag flag_of(const Napi::Value &value) {
   return *value.As<Napi::External<AbortFlag>>().Data();
 }
 
-/// info() -> { abi, isa, attentionIsa, hardwareThreads, maxThreads, backends }
+/// info() -> { abi, isa, attentionIsa, hardwareThreads, maxThreads, backends, cuda }
 Napi::Value info(const Napi::CallbackInfo &call) {
   const Napi::Env env = call.Env();
   Napi::Object result = Napi::Object::New(env);
@@ -38,6 +38,7 @@ Napi::Value info(const Napi::CallbackInfo &call) {
   result.Set("hardwareThreads", std::thread::hardware_concurrency());
   result.Set("maxThreads", KVFOLD_MAX_THREADS);
   result.Set("backends", names);
+  result.Set("cuda", kvfold_cuda_state());
   return result;
 }
 

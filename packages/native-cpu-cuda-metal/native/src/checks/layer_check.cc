@@ -61,6 +61,9 @@ extern "C" kvfold_status kvfold_check_layer(const kvfold_memory_layer *layer, ui
                 KVFOLD_MAX_HEADS);
   if (kvfold_status status = check_kind(*layer, index, KVFOLD_KEYS, error)) return status;
   if (kvfold_status status = check_kind(*layer, index, KVFOLD_VALUES, error)) return status;
+  if (layer->location > KVFOLD_LOCATION_CUDA)
+    return fail(error, KVFOLD_STATUS_UNSUPPORTED, "layer %u lies in memory of the unknown kind %u", index,
+                layer->location);
   if (layer->value_transposed != 0 && is_block_type(layer->value_type))
     return fail(error, KVFOLD_STATUS_UNSUPPORTED, "layer %u: transposed values of a block type do not exist", index);
   return check_rope(*layer, index, error);

@@ -7,6 +7,12 @@
 
 #include "kvfold/fold.h"
 
+#if defined(__CUDACC__)
+#define KVFOLD_DEVICE __host__ __device__
+#else
+#define KVFOLD_DEVICE
+#endif
+
 namespace kvfold {
 
 constexpr uint32_t kBlockChannels = 32;  // of every block type
@@ -17,7 +23,7 @@ struct TypeSize {
   uint32_t channels;
 };
 
-inline TypeSize type_size(int32_t type) {
+KVFOLD_DEVICE inline TypeSize type_size(int32_t type) {
   switch (type) {
     case KVFOLD_F32: return {4, 1};
     case KVFOLD_F16: return {2, 1};
@@ -31,7 +37,7 @@ inline TypeSize type_size(int32_t type) {
   }
 }
 
-inline bool is_block_type(int32_t type) { return type_size(type).channels > 1; }
+KVFOLD_DEVICE inline bool is_block_type(int32_t type) { return type_size(type).channels > 1; }
 
 /// Keys or values of one layer. Row layout: cell after cell, the heads of a cell together. Transposed: channel after
 /// channel, `capacity` elements each. A slice is what one head of one cell stores.

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "common/scratch.h"
 #include "cpu/fold.h"
 #include "cpu/pool.h"
@@ -50,7 +51,7 @@ kvfold_status attend_head(const Layer &layer, size_t head, const kvfold_options 
                           float *keys, float *values, const kvfold_attention_result &result, kvfold_error *error) {
   const kvfold_u32_span &slots = layer.request.slots;
   if (!decode_head(layer.keys, slots, head, true, options, keys)) return fail_aborted(error);
-  if (layer.valued && !decode_head(layer.values, slots, head, true, options, values)) return fail_aborted(error);
+  if (layer.valued && !decode_head(layer.values, slots, head, false, options, values)) return fail_aborted(error);
   const kvfold_attend_input input = layer.input(head, keys, values);
   const uint64_t cells = input.cells, outputs = uint64_t{input.rows} * input.value_dim;
   const kvfold_attend_output output = {{result.maximum + head * cells, cells},
@@ -101,6 +102,7 @@ bool decode_head(const Tensor &tensor, const kvfold_u32_span &slots, size_t head
 
 kvfold_status attend(const kvfold_attention *attention, const kvfold_options *options,
                      kvfold_attention_result *result, kvfold_error *error) {
+  if (kvfold_status status = require_location(*attention->memory, KVFOLD_LOCATION_HOST, "cpu", error)) return status;
   const Layer layer{*attention, tensor_of(*attention->memory, attention->layer, KVFOLD_KEYS),
                     tensor_of(*attention->memory, attention->layer, KVFOLD_VALUES), result->outputs != nullptr};
   const auto memory = [](const void *context, uint32_t threads, uint64_t *bytes, kvfold_error *problem) {

@@ -33,6 +33,7 @@ kvfold_status supports(const kvfold_memory_layer *layer, kvfold_error *error) {
 const kvfold_backend kBackend = {
     KVFOLD_BACKEND_ABI, sizeof(kvfold_backend), "cpu", supports, fold_prepare, commit, rollback, free_change,
     read_rows,          key_stats,              turn_queries, attend, report,  rope_prepare, save,
+    nullptr,
 };
 
 }  // namespace cpu

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "common/queries.h"
 #include "cpu/fit.h"
 #include "cpu/fold.h"
@@ -102,6 +103,7 @@ kvfold_status reserve_spaces(Fold *fold, uint32_t threads, kvfold_error *error) 
 
 kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan &plan, const kvfold_options *options,
                       kvfold_error *error) {
+  if (kvfold_status status = require_location(*target.memory, KVFOLD_LOCATION_HOST, "cpu", error)) return status;
   fold->target = &target;
   fold->plan = &plan;
   const kvfold_memory &memory = *target.memory;

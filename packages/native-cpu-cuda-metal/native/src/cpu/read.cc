@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "cpu/fold.h"
 #include "cpu/pool.h"
 #include "cpu/quant.h"
@@ -40,6 +41,7 @@ void read_slice(const kvfold_read &read, const Tensor &tensor, size_t head, size
 }
 
 kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, float *out, kvfold_error *error) {
+  if (kvfold_status status = require_location(*read->memory, KVFOLD_LOCATION_HOST, "cpu", error)) return status;
   try {
     const Tensor tensor = tensor_of(*read->memory, read->layer, read->kind);
     const size_t cells = read->slots.length, dim = tensor.dim;

@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "common/location.h"
 #include "common/turned.h"
 #include "cpu/fold.h"
 #include "cpu/pool.h"
@@ -159,6 +160,7 @@ kvfold_status prepare_layer(RopeShift *shift, uint32_t index, const kvfold_optio
 }
 
 kvfold_status prepare(RopeShift *shift, const kvfold_options *options, kvfold_error *error) {
+  if (kvfold_status status = require_location(*shift->rope.memory, KVFOLD_LOCATION_HOST, "cpu", error)) return status;
   for (uint32_t l = 0; l < shift->rope.memory->layer_count; l++) {
     if (cancelled(options)) return fail_aborted(error);
     if (fault_here(options)) return fail_fault(options, error, "before the keys of a layer were turned");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "cpu/fold.h"
 #include "cpu/pool.h"
 #include "cpu/read.h"
@@ -70,6 +71,7 @@ struct Scoring {
 
 kvfold_status key_stats(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
                         kvfold_error *error) {
+  if (kvfold_status status = require_location(*read->memory, KVFOLD_LOCATION_HOST, "cpu", error)) return status;
   try {
     kvfold_read unrotated = *read;
     unrotated.unrotate = 1;

@@ -3,6 +3,7 @@
 
 #include "attention.h"
 #include "common/error.h"
+#include "common/location.h"
 #include "common/queries.h"
 #include "reference/convert.h"
 #include "reference/fold.h"
@@ -90,6 +91,7 @@ kvfold_status attend_head(const kvfold_attention &request, size_t head, const kv
 /// Not bounded: whole heads in double.
 kvfold_status attend(const kvfold_attention *attention, const kvfold_options *options,
                      kvfold_attention_result *result, kvfold_error *error) {
+  if (kvfold_status status = require_location(*attention->memory, KVFOLD_LOCATION_HOST, "reference", error)) return status;
   result->working_bytes = 0;
   try {
     for (size_t head = 0; head < attention->memory->layers[attention->layer].kv_heads; head++) {

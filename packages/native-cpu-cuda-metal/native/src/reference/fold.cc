@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "common/tensor.h"
 #include "reference/convert.h"
 #include "reference/image.h"
@@ -106,6 +107,7 @@ kvfold_status change_values(const NewRows &rows, const kvfold_options *options, 
 
 kvfold_status prepare(const kvfold_target &target, const kvfold_plan &plan, const kvfold_options *options, Fold *fold,
                       kvfold_error *error) {
+  if (kvfold_status status = require_location(*target.memory, KVFOLD_LOCATION_HOST, "reference", error)) return status;
   fold->memory = target.memory;
   fold->destinations.assign(target.destinations.data, target.destinations.data + target.destinations.length);
   fold->images.resize(size_t{2} * target.memory->layer_count);
@@ -208,7 +210,7 @@ kvfold_fold_report fold_report(const kvfold_fold *fold) {
 const kvfold_backend kBackend = {
     KVFOLD_BACKEND_ABI, sizeof(kvfold_backend), "reference", supports, fold_prepare, fold_commit, fold_rollback,
     fold_free,          read_rows,              key_stats,         turn_queries, attend,      fold_report,
-    rope_prepare,       nullptr,
+    rope_prepare,       nullptr,                nullptr,
 };
 
 }  // namespace reference

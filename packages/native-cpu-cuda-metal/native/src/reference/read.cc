@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "common/tensor.h"
 #include "reference/fold.h"
 #include "reference/rows.h"
@@ -53,6 +54,7 @@ void head_stats(const kvfold_read &read, const Tensor &tensor, size_t head, floa
 }  // namespace
 
 kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, float *out, kvfold_error *error) {
+  if (kvfold_status status = require_location(*read->memory, KVFOLD_LOCATION_HOST, "reference", error)) return status;
   try {
     const Tensor tensor = tensor_of(*read->memory, read->layer, read->kind);
     const size_t cells = read->slots.length;
@@ -72,6 +74,7 @@ kvfold_status read_rows(const kvfold_read *read, const kvfold_options *options, 
 
 kvfold_status key_stats(const kvfold_read *read, const kvfold_options *options, float *norm, float *mean_cosine,
                         kvfold_error *error) {
+  if (kvfold_status status = require_location(*read->memory, KVFOLD_LOCATION_HOST, "reference", error)) return status;
   try {
     kvfold_read unrotated = *read;
     unrotated.unrotate = 1;

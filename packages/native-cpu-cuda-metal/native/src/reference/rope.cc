@@ -2,6 +2,7 @@
 #include <new>
 
 #include "common/error.h"
+#include "common/location.h"
 #include "common/turned.h"
 #include "reference/convert.h"
 #include "reference/fold.h"
@@ -21,6 +22,7 @@ void turn_slice(const kvfold_memory_layer &layer, const Tensor &keys, double del
 }
 
 kvfold_status prepare(const kvfold_rope &rope, const kvfold_options *options, Fold *fold, kvfold_error *error) {
+  if (kvfold_status status = require_location(*rope.memory, KVFOLD_LOCATION_HOST, "reference", error)) return status;
   fold->memory = rope.memory;
   fold->destinations.assign(rope.slots.data, rope.slots.data + rope.slots.length);
   fold->images.resize(size_t{2} * rope.memory->layer_count);

@@ -1,0 +1,42 @@
+// Blocked Cholesky factors of a few systems at once, with the guards of the CPU (native/attention/cholesky.h).
+#ifndef KVFOLD_CUDA_CHOLESKY_H
+#define KVFOLD_CUDA_CHOLESKY_H
+
+#include "cuda/gemm.h"
+
+namespace kvfold {
+namespace cuda {
+
+/// Unknowns of a step.
+constexpr uint32_t kStep = 32;
+
+/// One square system, in device memory.
+struct System {
+  float *matrix;    ///< [n, ld]: lower triangle in, with the ridge; L out
+  float *inverse;   ///< [n rounded up to kStep, kStep]: inverses of the diagonal blocks
+  float *diagonal;  ///< [n]: before elimination
+  float *right;     ///< [n, width]: right side in, solution out
+  uint32_t n, ld, width;
+};
+
+struct Systems {
+  System items[kBatch];
+  uint32_t count;
+};
+
+struct Ridge {
+  double ridge;  ///< lambda trace / free
+  double least;  ///< no pivot below
+  double trace;
+};
+
+/// ridges: [count] on the device. free: unknowns of the fit that each system belongs to.
+kvfold_status add_ridges(const Device &device, const Systems &systems, double lambda, const uint32_t *free,
+                         Ridge *ridges, kvfold_error *error);
+kvfold_status factor(const Device &device, const Systems &systems, const Ridge *ridges, kvfold_error *error);
+kvfold_status solve(const Device &device, const Systems &systems, kvfold_error *error);
+
+}  // namespace cuda
+}  // namespace kvfold
+
+#endif

@@ -1,0 +1,170 @@
+// Kernels that compute slices at commit: weighted sums of members, and the same of turned keys. Products and sums are
+// rounded apart, in the order of the members, as on the CPU.
+#ifndef KVFOLD_CUDA_SUM_ROWS_H
+#define KVFOLD_CUDA_SUM_ROWS_H
+
+#include "cuda/slice.h"
+
+namespace kvfold {
+namespace cuda {
+
+constexpr uint32_t kSumThreads = 256, kUnitsOfTile = 512, kTermsInFlight = 4;
+
+/// What a thread computes at once: 16 bytes of a float type, or a block. `Raw` is loaded before anything is computed.
+template <int32_t type>
+struct Unit {
+  static constexpr uint32_t kCount = kBlockChannels;
+  using Raw = const uint8_t *;  // a block is read where it is
+  __device__ static Raw load(const uint8_t *from, bool) { return from; }
+  __device__ static void add(Raw raw, float weight, float *sum) {
+#pragma unroll
+    for (uint32_t i = 0; i < kCount; i++) sum[i] += weight * decode_in_block(type, raw, i);
+  }
+  __device__ static void store(const float *sum, uint8_t *to, bool) { encode_block(type, sum, to); }
+};
+
+template <int32_t type>
+struct HalfUnit {
+  static constexpr uint32_t kCount = 8;
+  using Raw = uint4;
+  __device__ static Raw load(const uint8_t *from, bool wide) {
+    if (wide) return *reinterpret_cast<const uint4 *>(from);
+    return {load_word(from), load_word(from + 4), load_word(from + 8), load_word(from + 12)};
+  }
+  __device__ static float value(uint32_t half) {
+    const uint16_t bits = static_cast<uint16_t>(half);
+    return type == KVFOLD_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+  }
+  __device__ static uint32_t half(float value) { return type == KVFOLD_F16 ? f32_to_f16(value) : f32_to_bf16(value); }
+  __device__ static void add(const Raw &raw, float weight, float *sum) {
+    const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++) {
+      sum[2 * i] += weight * value(words[i] & 0xffffu);
+      sum[2 * i + 1] += weight * value(words[i] >> 16);
+    }
+  }
+  __device__ static void store(const float *sum, uint8_t *to, bool wide) {
+    uint32_t words[4];
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++) words[i] = half(sum[2 * i]) | half(sum[2 * i + 1]) << 16;
+    if (wide) {
+      *reinterpret_cast<uint4 *>(to) = {words[0], words[1], words[2], words[3]};
+      return;
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+      store_half(to + 4 * i, static_cast<uint16_t>(words[i]));
+      store_half(to + 4 * i + 2, static_cast<uint16_t>(words[i] >> 16));
+    }
+  }
+};
+template <>
+struct Unit<KVFOLD_F16> : HalfUnit<KVFOLD_F16> {};
+template <>
+struct Unit<KVFOLD_BF16> : HalfUnit<KVFOLD_BF16> {};
+
+template <>
+struct Unit<KVFOLD_F32> {
+  static constexpr uint32_t kCount = 4;
+  using Raw = float4;
+  __device__ static Raw load(const uint8_t *from, bool wide) {
+    const float *floats = reinterpret_cast<const float *>(from);
+    if (wide) return *reinterpret_cast<const float4 *>(from);
+    return make_float4(floats[0], floats[1], floats[2], floats[3]);
+  }
+  __device__ static void add(const Raw &raw, float weight, float *sum) {
+    sum[0] += weight * raw.x;
+    sum[1] += weight * raw.y;
+    sum[2] += weight * raw.z;
+    sum[3] += weight * raw.w;
+  }
+  __device__ static void store(const float *sum, uint8_t *to, bool wide) {
+    float *floats = reinterpret_cast<float *>(to);
+    if (wide) *reinterpret_cast<float4 *>(to) = make_float4(sum[0], sum[1], sum[2], sum[3]);
+    else
+      for (uint32_t i = 0; i < 4; i++) floats[i] = sum[i];
+  }
+};
+
+template <int32_t type>
+__device__ inline void sum_unit(const TensorTable &tensor, const PlanTable &plan, uint32_t index, uint32_t head,
+                                uint32_t unit) {
+  const uint2 span = plan.spans[index];
+  const bool wide = tensor.grain == 16;
+  const size_t inside = size_t{unit} * (Unit<type>::kCount / type_size(type).channels) * type_size(type).bytes;
+  float sum[Unit<type>::kCount];
+#pragma unroll
+  for (uint32_t i = 0; i < Unit<type>::kCount; i++) sum[i] = 0.0f;
+  for (uint32_t m = span.x; m < span.y; m += kTermsInFlight) {
+    float weight[kTermsInFlight];
+    typename Unit<type>::Raw raw[kTermsInFlight];
+#pragma unroll
+    for (uint32_t q = 0; q < kTermsInFlight; q++) {
+      weight[q] = m + q < span.y ? weight_in(tensor, plan, head, m + q) : 0.0f;
+      if (weight[q] != 0.0f) raw[q] = Unit<type>::load(tensor.slice(plan.found[m + q], head) + inside, wide);
+    }
+#pragma unroll
+    for (uint32_t q = 0; q < kTermsInFlight; q++) {
+      if (weight[q] != 0.0f) Unit<type>::add(raw[q], weight[q], sum);
+    }
+  }
+  const uint32_t slot = plan.destinations[plan.written[index]];
+  Unit<type>::store(sum, tensor.data + slot * tensor.row_bytes + size_t{head} * tensor.slice_bytes + inside, wide);
+}
+
+/// Row layout. grid: [tiles, tensors of that type]; written rows [begin, end).
+template <int32_t type>
+__global__ void __launch_bounds__(kSumThreads) sum_rows(const TensorTable *tensors, const uint32_t *ids, PlanTable plan,
+                                                        uint32_t begin, uint32_t end) {
+  const TensorTable tensor = tensors[ids[blockIdx.y]];
+  const uint32_t of_slice = tensor.dim / Unit<type>::kCount, of_row = of_slice * tensor.heads;
+  const uint32_t rows = of_row >= kUnitsOfTile ? 1 : kUnitsOfTile / of_row;
+  const uint64_t first = begin + uint64_t{blockIdx.x} * rows;
+  if (first >= end) return;
+  const uint32_t total = (end - first < rows ? static_cast<uint32_t>(end - first) : rows) * of_row;
+  for (uint32_t at = threadIdx.x; at < total; at += blockDim.x) {
+    const uint32_t row = at / of_row, inside = at - row * of_row, head = inside / of_slice;
+    const uint32_t index = static_cast<uint32_t>(first) + row;
+    if (tensor.entry(head, index, plan) == kSum) sum_unit<type>(tensor, plan, index, head, inside - head * of_slice);
+  }
+}
+
+/// Angles depend on the cell alone where all heads of a cell were rotated alike: once for the row.
+__device__ inline void find_turns(const TensorTable &tensor, const PlanTable &plan, uint32_t row, KnownTurns *known) {
+  const uint32_t first = plan.offsets[row], members = plan.offsets[row + 1] - first;
+  const uint32_t count = (members < KnownTurns::kMembers ? members : KnownTurns::kMembers) * tensor.pairs;
+  for (uint32_t at = threadIdx.x; at < count; at += blockDim.x) {
+    const uint32_t index = at / tensor.pairs, pair = at - index * tensor.pairs;
+    const int64_t turn = turn_of_key(tensor, plan, row, 0, plan.members[first + index]);
+    known->turns[index][pair] = turn_by(turn, tensor.frequencies[pair]);
+  }
+}
+
+/// Turned keys: a block one row, a warp one head after another. grid: [written rows, tensors]
+static __global__ void __launch_bounds__(kSliceWarps *kWarp) turn_rows(const TensorTable *tensors, const uint32_t *ids,
+                                                                       PlanTable plan, uint32_t begin, uint32_t end) {
+  __shared__ SliceSpace spaces[kSliceWarps];
+  __shared__ KnownTurns known;
+  const TensorTable tensor = tensors[ids[blockIdx.y]];
+  const uint64_t index = uint64_t{begin} + blockIdx.x;
+  if (index >= end) return;
+  const uint32_t row = plan.written[index], warp = threadIdx.x / kWarp;
+  bool any = false;
+  for (uint32_t head = 0; head < tensor.heads; head++)
+    any = any || tensor.entry(head, static_cast<uint32_t>(index), plan) == kTurn;
+  if (!any) return;
+  const bool alike = tensor.sources == nullptr;
+  if (alike) find_turns(tensor, plan, row, &known);
+  __syncthreads();
+  uint8_t *cell = tensor.data + plan.destinations[row] * tensor.row_bytes;
+  for (uint32_t head = warp; head < tensor.heads; head += kSliceWarps) {
+    if (tensor.entry(head, static_cast<uint32_t>(index), plan) != kTurn) continue;
+    sum_members(tensor, plan, true, row, head, true, alike ? &known : nullptr, &spaces[warp]);
+    encode_slice(tensor.type, tensor.dim, spaces[warp].sum, cell + size_t{head} * tensor.slice_bytes);
+  }
+}
+
+}  // namespace cuda
+}  // namespace kvfold
+
+#endif
