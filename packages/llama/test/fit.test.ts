@@ -185,7 +185,7 @@ it("fits on top of fits and of biased cells, with what was read since", async ()
   await sequence.prefill(tokens.slice(160));
   const second = (await sampled(sequence))!;
   expect(first.positions).toHaveLength(160);
-  expect(second.positions).toHaveLength(120);
+  expect(second.positions).toHaveLength(240);
   expect(second.hash).not.toBe(first.hash);
   await checkedFold(sequence, fittedComposite);
   // a fold changes no query
