@@ -1,8 +1,11 @@
 /** What the demo shows holds: the default keeps every key that the full cache knows, merging by position loses them. */
 import { heldoutTextPath } from "@kvfold/model-nano";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { junkHaystack, proseHaystack } from "../src/index.js";
 import { measure, TRIALS } from "./measure-nano.js";
+
+/** Eight prompts of 4,096 tokens, each folded twice: half a minute on two quiet cores. */
+vi.setConfig({ testTimeout: 600_000 });
 
 describe("junk, digits", () => {
   test("the default keeps every key that the full cache knows, at 4x and 8x", async () => {
