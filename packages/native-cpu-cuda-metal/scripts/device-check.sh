@@ -6,7 +6,8 @@
 #   scripts/device-check.sh [build folder]
 #
 # Needs nvcc, CMake, a C++17 compiler and compute-sanitizer. KVFOLD_CHECK_CASES (2000), KVFOLD_CHECK_JOBS (all cores) and
-# KVFOLD_CHECK_SECONDS (525, for all of it) change its size. Full results go to $OUT, or to the build folder; the last lines are a short table.
+# KVFOLD_CHECK_SECONDS (525, for all of it) change its size. Full results go to $OUT, or to the build folder; the last lines
+# are a short table.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${1:-$root/build-device}
@@ -80,7 +81,7 @@ spread() {
     pids+=($!)
   done
   for i in "${pids[@]}"; do wait "$i" || code=1; done
-  cat "$build/$name".*.txt | grep -v ': 0 failed' | grep -v '^[a-z ]*: [0-9]* checks' | head -n 30
+  cat "$build/$name".*.txt | grep -v ': 0 failed' | grep -v '^[a-z ]*: [0-9]* checks' | sort -u | head -n 30
   cat "$build/$name".*.txt | awk '/checks/ { checks += $(NF - 3); failed += $(NF - 1) }
     END { printf "%d checks, %d failed\n", checks, failed }'
   rm -f "$build/$name".*.txt
@@ -92,6 +93,7 @@ export tests build
 parts=$((jobs < 8 ? jobs : 8))
 export KVFOLD_CUDA_PATH=$cuda
 step "backends, $cases cases" 120 bash -c "spread backends $cases $parts"
+step "rope shifts, $((cases / 4)) cases" 60 bash -c "spread rope $((cases / 4)) $parts"
 step "attend, $((cases / 10)) cases" 60 bash -c "spread attend $((cases / 10)) $parts"
 step "fits, $((cases / 10)) cases" 90 bash -c "spread fits $((cases / 10)) $parts"
 step "same bits as the CPU, $cases cases" 60 bash -c "spread same_bits $cases $parts"
@@ -106,17 +108,22 @@ fi
 if command -v compute-sanitizer > /dev/null; then
   for tool in memcheck racecheck; do
     step "compute-sanitizer $tool, folds" 60 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/test_backends" 6
+    step "compute-sanitizer $tool, rope shifts" 60 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/test_rope" 4
     step "compute-sanitizer $tool, fits" 80 compute-sanitizer --tool "$tool" --error-exitcode 9 "$tests/test_fits" 2
   done
 else
   summary+=("absent compute-sanitizer")
 fi
 
-# The CPU tests, also for instruction sets that the machine of the developer may lack.
+# The CPU tests, also for instruction sets that the machine of the developer may lack. The first two test every kernel
+# that the processor has, and say in the log which it lacks.
 unset KVFOLD_CUDA_PATH
+step "CPU kernels" 60 "$tests/test_kernels"
+step "kernels of attention and fits" 90 "$(find "$build" -name attention_tests -type f | head -n 1)"
+step "CPU folds, $cases cases" 90 bash -c "spread backends $cases $parts"
 for isa in avx512 avx2 scalar; do
   export KVFOLD_ISA=$isa
-  step "CPU tests, KVFOLD_ISA=$isa" 60 ctest --test-dir "$build" -j "$jobs" -E 'cuda|scalar|loader'
+  step "CPU tests, KVFOLD_ISA=$isa" 90 ctest --test-dir "$build" -j "$jobs" -E 'cuda|scalar|loader'
 done
 unset KVFOLD_ISA
 finish

@@ -1,5 +1,5 @@
-// Storage types in device code: the arithmetic of cpu/half.h and cpu/arch/storage.h, operation by operation, so that the bits
-// are the same. (A NaN keeps no payload on its way through the conversion instructions of the GPU.)
+// Storage types in device code: the arithmetic of cpu/half.h and cpu/arch/storage.h, operation by operation, so that the
+// bits are the same. (A NaN keeps no payload on its way through the conversion instructions of the GPU.)
 #ifndef KVFOLD_CUDA_CODEC_H
 #define KVFOLD_CUDA_CODEC_H
 

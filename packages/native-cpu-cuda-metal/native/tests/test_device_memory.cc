@@ -9,8 +9,9 @@
 
 namespace {
 
-/// Grows the memory step by step until a fold with a fit goes through.
-void check_memory(uint32_t seed, const kvfold_backend *backend) {
+/// Grows the memory step by step until a fold with a fit goes through; returns how often it did not. Memory that earlier
+/// cases gave back may be enough for a small one.
+uint32_t check_memory(uint32_t seed, const kvfold_backend *backend) {
   const auto one = cases::random_case(seed), before = cases::random_case(seed);
   cases::add_fit(one.get(), seed);
   cases::Placed placed(*one, backend);
@@ -33,9 +34,9 @@ void check_memory(uint32_t seed, const kvfold_backend *backend) {
     CHECK(fold == nullptr);
   }
   unsetenv("KVFOLD_EMULATED_BYTES");
-  CHECK(refused > 0);
   placed.fetch();
   CHECK_MESSAGE(one->same_bytes(before->buffers) && one->guards_hold(), one->name.c_str());
+  return refused;
 }
 
 void check_devices(const kvfold_backend *backend) {
@@ -76,6 +77,8 @@ int main() {
     return 1;
   }
   check_devices(backend);
-  for (uint32_t seed = 1; seed <= 6; seed++) check_memory(seed, backend);
+  uint32_t refused = 0;
+  for (uint32_t seed = 1; seed <= 6; seed++) refused += check_memory(seed, backend);
+  CHECK(refused > 20);
   return check::verdict("device memory");
 }

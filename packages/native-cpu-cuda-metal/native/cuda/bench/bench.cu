@@ -6,6 +6,7 @@
 // fold has to read plus every byte that it has to write; without the undo log, and with it, which reads and writes each
 // destination row once more. 256 pairs: prepare and commit together, by the clock of the host.
 #include <cstring>
+#include <numeric>
 
 #include "cuda/bench/cache.h"
 #include "cuda/bench/measure.h"
@@ -113,6 +114,43 @@ Line time_pairs(const Settings &settings) {
   return {"256 pairs of a 7B cache", {{"ms", median(whole)}, {"commit ms", median(commit)}}};
 }
 
+/// All keys of a cache turned by one distance. Prepare reads them and writes the turned ones; the commit exchanges both.
+Line time_rope(const Settings &settings, CopyRate *copy) {
+  const CacheShape shape = settings.small ? CacheShape{2, 2, 64, 64, KVFOLD_F16, false}
+                                          : CacheShape{32, 8, 128, 32768, KVFOLD_F16, false};
+  const Cache cache(shape);
+  std::vector<uint32_t> slots(shape.cells);
+  std::iota(slots.begin(), slots.end(), 0u);
+  const std::vector<int32_t> deltas(shape.cells, -1024);
+  const kvfold_rope rope{&cache.memory(), {slots.data(), slots.size()}, {deltas.data(), deltas.size()}, nullptr};
+  const kvfold_options options{1, nullptr, nullptr, nullptr, 0};
+  kvfold_error error{};
+  need(kvfold_check_rope(&rope, &error), error);
+  std::vector<double> prepare, commit;
+  copy->forget();
+  for (uint32_t run = 0; run < settings.runs + 3; run++) {
+    kvfold_fold *prepared = nullptr;
+    need(copy->sample(&error), error);
+    const double begin = now();
+    need(rope_prepare(&rope, &options, &prepared, &error), error);
+    const double middle = now();
+    need(fold_commit(prepared, &options, &error), error);
+    const double end = now();
+    need(fold_rollback(prepared, &options, &error), error);
+    fold_free(prepared);
+    if (run < 3) continue;
+    prepare.push_back((middle - begin) * 1e3);
+    commit.push_back((end - middle) * 1e3);
+  }
+  const double keys = static_cast<double>(cache.row_bytes()) * shape.layers * shape.cells;
+  const double rate = copy->rate() / 1e3;  // bytes a millisecond
+  return {"rope shift f16",
+          {{"prepare", 2 * keys / median(prepare) / rate},
+           {"commit", 4 * keys / median(commit) / rate},
+           {"prepare ms", median(prepare)},
+           {"commit ms", median(commit)}}};
+}
+
 Settings settings_of(int count, char **arguments) {
   Settings settings;
   for (int i = 1; i < count; i++) {
@@ -137,6 +175,7 @@ int run(const Settings &settings) {
   std::vector<Line> lines;
   for (const Case &one : kFolds) lines.push_back(time_fold(one, settings, &copy));
   lines.push_back(time_pairs(settings));
+  lines.push_back(time_rope(settings, &copy));
   const PlanShape shape = settings.small ? PlanShape{2, 2, 64, 128, 4, 96, 16}
                                          : PlanShape{32, 8, 128, 32768, 32, 2048, 4096};
   lines.push_back(time_plan(shape, settings.small ? 2 : settings.runs));
