@@ -156,7 +156,7 @@ class Context:
         return kl, (folded.argmax(-1) == self.full.argmax(-1)).float().mean().item()
 
 
-DEFAULTS = dict(sinks=4, recent=64, sharedPins=0.0, headPins=0.25, neighbours=2, by="frms", per="head", lam=0.1, fit=True,
+DEFAULTS = dict(sinks=4, recent=64, sharedPins=0.0, headPins=0.35, neighbours=2, by="frms", per="head", lam=0.1, fit=True,
                 fitWindow=True, holdout=5, soft=0, rowsForEachFree=4)
 
 

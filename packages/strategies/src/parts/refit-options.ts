@@ -69,7 +69,7 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
     recent: { default: 64, description: "kept at the end of the cache", unit: "cells" },
     // none: with some, every prompt would be read with its token log-probabilities, which cost a third of the reading
     sharedPins: { default: 0, description: "read-only cells of all heads", unit: "share of the room" },
-    headPins: { default: 0.25, description: "read-only cells of each head", unit: "share of the room" },
+    headPins: { default: 0.35, description: "read-only cells of each head", unit: "share of the room" },
     // a name or number of several tokens, which differ in how far they stand out, is kept whole
     neighbours: { default: 2, description: "a pin is worth what the best this near is worth", unit: "cells" },
     lambda: { default: 0.1, description: "how strongly values are held", unit: "mean diagonal of A^T A" },
