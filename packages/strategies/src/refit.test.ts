@@ -3,6 +3,8 @@ import { PIN_LEVEL } from "@kvfold/core";
 import { describe, expect, it, vi } from "vitest";
 import { FRMS, KEYDIFF, planOf } from "../test/refit-case.js";
 import { draw, pinsOf, scoredOps, zeroQueries } from "../test/tiny.js";
+
+import { type PinShares, pinShares, type RefitOptions } from "./parts/refit-options.js";
 import { refit } from "./refit.js";
 
 describe("refit keeps", () => {
@@ -139,5 +141,27 @@ describe("refit", () => {
     );
     expect(() => refit({ sharedPins: 0.1, headPins: 0.9 })).not.toThrow();
     expect(() => refit({ sharedPins: 1, headPins: 0 })).not.toThrow();
+  });
+
+  it.each<[Partial<RefitOptions>, PinShares]>([
+    [{}, { shared: 0, head: 0.35 }],
+    [{ queries: "repeat" }, { shared: 0.2, head: 0.4 }],
+    [
+      { queries: "repeat", sharedPins: 0 },
+      { shared: 0, head: 0.4 },
+    ],
+    [{ sharedPins: 0.75 }, { shared: 0.75, head: 0.25 }],
+    [
+      { queries: "repeat", headPins: 0.875 },
+      { shared: 0.125, head: 0.875 },
+    ],
+    [
+      { sharedPins: 0.1, headPins: 0.3 },
+      { shared: 0.1, head: 0.3 },
+    ],
+  ])("with %o gives pins the right room", (options, shares) => {
+    const given = { sharedPins: "auto", headPins: "auto", queries: "future", ...options } as const;
+    expect(pinShares(given)).toEqual(shares);
+    expect(() => refit(options)).not.toThrow();
   });
 });

@@ -43,7 +43,7 @@ import {
   chooseCells,
   splitRoom,
 } from "./parts/refit-cells.js";
-import { type RefitOptions, refitOptions } from "./parts/refit-options.js";
+import { pinShares, type RefitOptions, refitOptions } from "./parts/refit-options.js";
 import { groupsOf, needQueries, queryRows } from "./parts/samples.js";
 import { type HeadScores, pooled, scoresByHead } from "./parts/scores.js";
 import { frms } from "./scorers/frms.js";
@@ -69,7 +69,7 @@ export const refit: StrategyFactory<RefitOptions> = defineStrategy<RefitOptions>
       needRoom(view, context, staying, { who: "refit", scope: "all" });
       needPlainCells(view, { who: "refit", hint: "use evict(per=shared)" });
       needSignals(view, options);
-      const counts = splitRoom(context.target - staying, options.sharedPins, options.headPins);
+      const counts = splitRoom(context.target - staying, pinShares(options));
       const scores = await readScores(view, context, { options, counts, free });
       const choice = await chooseCells(view, context, free, { counts, scores, who: "refit" });
       return planOf(view, context, { options, pins, choice, worth: scores.worth });
@@ -79,10 +79,10 @@ export const refit: StrategyFactory<RefitOptions> = defineStrategy<RefitOptions>
 
 // ---------------------------------------------------------------------------------------------------------------
 
-const signalsOf = ({ queries, sharedPins, fit }: RefitOptions): ("queries" | "repeat" | "tokenLogProbs")[] =>
-  queries === "repeat"
-    ? ["repeat", ...(fit ? (["queries"] as const) : [])]
-    : ["queries", ...(sharedPins > 0 ? (["tokenLogProbs"] as const) : [])];
+const signalsOf = (options: RefitOptions): ("queries" | "repeat" | "tokenLogProbs")[] =>
+  options.queries === "repeat"
+    ? ["repeat", ...(options.fit ? (["queries"] as const) : [])]
+    : ["queries", ...(pinShares(options).shared > 0 ? (["tokenLogProbs"] as const) : [])];
 
 /** Before any work is done; the surprise is asked for where it is read, because a share may round to no pin. */
 function needSignals(view: CacheView, { queries, fit }: RefitOptions): void {

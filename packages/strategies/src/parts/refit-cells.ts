@@ -2,6 +2,7 @@
 import type { CacheView, PlanContext } from "@kvfold/core";
 import { createBreather } from "./breathe.js";
 import { union, without } from "./cells.js";
+import type { PinShares } from "./refit-options.js";
 import { bestCells, type HeadScores } from "./scores.js";
 
 const NONE = new Uint32Array(0);
@@ -38,9 +39,9 @@ export interface CellChoice {
 }
 
 /** Shares of `room` rounded down; the rest gets what is left. */
-export function splitRoom(room: number, sharedPins: number, headPins: number): CellCounts {
-  const shared = Math.floor(sharedPins * room);
-  const head = Math.min(Math.floor(headPins * room), room - shared);
+export function splitRoom(room: number, shares: PinShares): CellCounts {
+  const shared = Math.floor(shares.shared * room);
+  const head = Math.min(Math.floor(shares.head * room), room - shared);
   return { shared, head, rest: room - shared - head };
 }
 

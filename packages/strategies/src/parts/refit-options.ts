@@ -8,10 +8,10 @@ export interface RefitOptions {
   readonly sinks: number;
   /** Cells kept at the end of the cache. */
   readonly recent: number;
-  /** Share of the room for cells that all heads keep, read-only. */
-  readonly sharedPins: number;
-  /** Share of the room for cells that each head keeps for itself, read-only. */
-  readonly headPins: number;
+  /** Share of the room for cells that all heads keep, read-only; `auto`: 0, or 0.2 with `queries=repeat`. */
+  readonly sharedPins: number | "auto";
+  /** Share of the room for cells that each head keeps for itself, read-only; `auto`: 0.35, or 0.4 with `queries=repeat`. */
+  readonly headPins: number | "auto";
   /** Distance, in cells, within which a cell takes over the best KeyDiff score of its head. */
   readonly neighbours: number;
   /** Ridge of the fit, relative to the mean diagonal of A^T A. */
@@ -30,6 +30,35 @@ export interface RefitOptions {
   readonly fitWindow: boolean;
 }
 
+/** Shares of the room for read-only cells. */
+export interface PinShares {
+  readonly shared: number;
+  readonly head: number;
+}
+
+/**
+ * Shares that nobody set depend on who chooses. Future queries pin for no head but their own: pins of all heads would
+ * have every prompt read with its token log-probabilities, which cost a third of the reading. A second reading knows
+ * better which cells are needed word for word, and pins those in all heads.
+ */
+const USUAL: Readonly<Record<RefitOptions["queries"], PinShares>> = {
+  future: { shared: 0, head: 0.35 },
+  repeat: { shared: 0.2, head: 0.4 },
+};
+
+/** What `auto` stands for; of a share that was set, what it leaves. */
+export function pinShares({
+  sharedPins,
+  headPins,
+  queries,
+}: Pick<RefitOptions, "sharedPins" | "headPins" | "queries">): PinShares {
+  const usual = USUAL[queries];
+  const given = headPins === "auto" ? 0 : headPins;
+  const shared = sharedPins === "auto" ? Math.min(usual.shared, 1 - given) : sharedPins;
+  return { shared, head: headPins === "auto" ? Math.min(usual.head, 1 - shared) : headPins };
+}
+
+const shareOrAuto = v.union([v.literal("auto"), share], "expected auto or 0 to 1");
 const trueOrFalse = v.boolean("expected true or false");
 
 /** Shares are written as decimals, which do not add up to 1 exactly. */
@@ -40,8 +69,8 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
     v.strictObject({
       sinks: wholeNumber,
       recent: wholeNumber,
-      sharedPins: share,
-      headPins: share,
+      sharedPins: shareOrAuto,
+      headPins: shareOrAuto,
       neighbours: wholeNumber,
       lambda: v.pipe(
         v.unknown(),
@@ -57,19 +86,26 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
       fitWindow: trueOrFalse,
     }),
     v.forward(
-      v.check(
-        ({ sharedPins, headPins }) => sharedPins + headPins <= 1 + SLACK,
-        "with sharedPins it is more than 1",
-      ),
+      v.check((options) => {
+        const { shared, head } = pinShares(options);
+        return shared + head <= 1 + SLACK;
+      }, "with sharedPins it is more than 1"),
       ["headPins"],
     ),
   ),
   info: {
     sinks: { default: 4, description: "kept at the start of the cache", unit: "cells" },
     recent: { default: 64, description: "kept at the end of the cache", unit: "cells" },
-    // none: with some, every prompt would be read with its token log-probabilities, which cost a third of the reading
-    sharedPins: { default: 0, description: "read-only cells of all heads", unit: "share of the room" },
-    headPins: { default: 0.35, description: "read-only cells of each head", unit: "share of the room" },
+    sharedPins: {
+      default: "auto",
+      description: "read-only cells of all heads; auto: 0, or 0.2 with queries=repeat",
+      unit: "share of the room",
+    },
+    headPins: {
+      default: "auto",
+      description: "read-only cells of each head; auto: 0.35, or 0.4 with queries=repeat",
+      unit: "share of the room",
+    },
     // a name or number of several tokens, which differ in how far they stand out, is kept whole
     neighbours: { default: 2, description: "a pin is worth what the best this near is worth", unit: "cells" },
     lambda: { default: 0.1, description: "how strongly values are held", unit: "mean diagonal of A^T A" },
