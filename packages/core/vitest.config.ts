@@ -5,6 +5,7 @@ export default defineConfig({
     name: "core",
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     pool: "forks",
+    isolate: false, // nothing here has a global state, and the files are many and small
     testTimeout: 60_000,
   },
 });

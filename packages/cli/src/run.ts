@@ -30,11 +30,15 @@ export async function run(build: (context: CommandContext) => Command): Promise<
 
 // ---------------------------------------------------------------------------------------------------------------
 
+/** Columns into which help still breaks a description, rather than let it run on. */
+const NARROWEST = 20;
+
 /**
  * Commander throws instead of exiting, and leaves the printing of errors to us.
  * @param unasked takes the help of a command that needs a word more, as `kvfold` alone
  */
 function prepare(command: Command, streams: Streams, unasked: { help: string }): void {
+  command.configureHelp({ minWidthToWrap: NARROWEST });
   command.exitOverride().allowExcessArguments(false).showSuggestionAfterError(true);
   command.configureOutput({
     writeErr: (text) => {

@@ -205,6 +205,14 @@ describe.concurrent("help", () => {
     expect(code).toBe(0);
   });
 
+  test.each([["--help"], ["bench", "--help"], ["eval", "--help"], ["inspect", "--help"]])(
+    "%s fits 60 columns",
+    async (...args) => {
+      const { stdout } = await runCli(args, { env: { COLUMNS: "60" } });
+      for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(60);
+    },
+  );
+
   test("--version prints the version of the package", async () => {
     const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
       version: string;

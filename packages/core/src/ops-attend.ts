@@ -6,8 +6,8 @@ import type { AttendOptions, AttendStats } from "./ops.js";
 import { futureQueries } from "./queries.js";
 import type { CacheView } from "./view.js";
 
-/** Products of one piece of work: a few milliseconds. */
-const PIECE = 2 ** 22;
+/** Products of one piece of work: a few milliseconds, also on a slow machine. */
+const PIECE = 2 ** 20;
 
 /**
  * What sampled queries, turned to positions after the context, pay to every cell of a layer: softmax over all cells,

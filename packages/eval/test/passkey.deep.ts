@@ -9,8 +9,7 @@ describe("junk, digits", () => {
     const rows = await measure({
       key: "digits",
       haystack: junkHaystack,
-      strategies: ["evict(by=max(keydiff,surprise),per=head)"],
-      ratios: [4, 8],
+      runs: [4, 8].map((ratio) => ["evict(by=max(keydiff,surprise),per=head)", ratio] as const),
     });
     for (const row of rows) expect(row.lost).toEqual([]);
   });
@@ -22,8 +21,10 @@ describe("three words", () => {
     const rows = await measure({
       key: "words",
       haystack: name === "junk" ? junkHaystack : await proseHaystack(heldoutTextPath),
-      strategies: ["default"],
-      ratios: [4, 8],
+      runs: [
+        ["default", 4],
+        ["default", 8],
+      ],
     });
     for (const row of rows) expect(row.full).toBeGreaterThanOrEqual(TRIALS - 1);
   });

@@ -7,13 +7,12 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildWithClang, clangFolder } from "./clang-build.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const corpus = join(root, "native", "fuzz", "corpus");
-const build = join(root, "build-fuzz");
-const findings = join(build, "findings");
-const program = join(build, "native", "fuzz", "fuzz_plan");
-const compiler = process.env.KVFOLD_CLANG ?? "clang++";
+const findings = join(clangFolder, "findings");
+const program = join(clangFolder, "native", "fuzz", "fuzz_plan");
 const LONGEST_INPUT = 512;
 
 function stop(message) {
@@ -32,35 +31,6 @@ function options() {
     else stop(`unknown argument ${word}; known are --seconds n, --jobs n (of the build) and --add`);
   }
   return settings;
-}
-
-function run(command, args, quiet = false) {
-  const stdio = quiet ? ["ignore", "ignore", "inherit"] : "inherit";
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio });
-  if (error !== undefined) stop(`${command} cannot be started: ${error.message}`);
-  return status;
-}
-
-/** A program of one line tells whether this Clang can make fuzzers. */
-function checkCompiler() {
-  const args = ["-x", "c++", "-fsanitize=fuzzer,address,undefined", "-o", "/dev/null", "-"];
-  const input = 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char *, unsigned long) { return 0; }\n';
-  const { status } = spawnSync(compiler, args, { input, stdio: ["pipe", "ignore", "ignore"] });
-  if (status === 0) return;
-  stop(`${compiler} cannot link libFuzzer; install it (Debian 12: apt-get install clang libclang-rt-14-dev)`);
-}
-
-function compile(jobs) {
-  const cache = [
-    "-DKVFOLD_BUILD_FUZZERS=ON",
-    "-DKVFOLD_SANITIZE=address,undefined",
-    "-DCMAKE_BUILD_TYPE=RelWithDebInfo",
-    `-DCMAKE_CXX_COMPILER=${compiler}`,
-  ];
-  const configured = run("cmake", ["-S", root, "-B", build, ...cache, "--log-level=WARNING"], true);
-  if (configured !== 0) stop("the fuzzer could not be configured");
-  if (run("cmake", ["--build", build, "--parallel", jobs, "--target", "fuzz_plan"], true) !== 0)
-    stop("the fuzzer could not be built");
 }
 
 /** How many inputs ran before it ended, or stop. */
@@ -86,8 +56,8 @@ function fuzz(title, args) {
 }
 
 const { seconds, jobs, add } = options();
-checkCompiler();
-compile(jobs);
+const built = buildWithClang(["fuzz_plan"], jobs);
+if (built !== "") stop(built);
 mkdirSync(findings, { recursive: true });
 const kept = readdirSync(corpus).length;
 fuzz(`replay of ${kept} kept inputs`, ["-runs=0", corpus]);

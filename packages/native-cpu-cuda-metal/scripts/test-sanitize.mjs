@@ -1,8 +1,11 @@
 // Native code under sanitizers: C++ tests and the add-on (hostile arguments, faults, ends of threads) with
 // AddressSanitizer + UndefinedBehaviorSanitizer, then the C++ tests with ThreadSanitizer.
+//
+//   node scripts/test-sanitize.mjs [--quick]        --quick: C++ tests with few cases, in the build of the fuzz target
 import { spawnSync } from "node:child_process";
 import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildWithClang, clangFolder } from "./clang-build.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const jobs = process.env.KVFOLD_NATIVE_JOBS ?? "2";
@@ -24,6 +27,38 @@ function timed(title, work) {
 
 const runTests = (folder, env, ...filter) =>
   run("ctest", ["--test-dir", folder, "--output-on-failure", ...filter], env);
+
+/** Programs of the quick run, and their numbers of cases where they take one. */
+const QUICK = [
+  ["native/tests", "test_convert"],
+  ["native/tests", "test_kernels", "100"],
+  ["native/tests", "test_pool"],
+  ["native/tests", "test_plan_check"],
+  ["native/tests", "test_backends", "12"],
+  ["native/tests", "test_rope", "12"],
+  ["native/tests", "test_faults", "2"],
+  ["native/tests", "test_fits", "1"],
+  ["native/tests", "test_attend", "3"],
+  ["native/attention/tests", "attention_tests"],
+];
+
+function runQuick() {
+  const problem = buildWithClang(
+    QUICK.map(([, name]) => name),
+    jobs,
+  );
+  if (problem !== "") {
+    console.error(`[kvfold] ${problem}`);
+    process.exit(1);
+  }
+  for (const [folder, name, ...args] of QUICK)
+    timed(name, () => run(join(clangFolder, folder, name), args, { UBSAN_OPTIONS: "print_stacktrace=1" }));
+}
+
+if (process.argv.includes("--quick")) {
+  timed("C++ tests under address, undefined, with few cases", runQuick);
+  process.exit();
+}
 
 /** The sanitizers' libraries have to be in the process before Node is; without GCC they are elsewhere. */
 function runtimes() {
@@ -64,7 +99,7 @@ timed("thread", () => {
   run("cmake", ["-S", root, "-B", folder, ...options, "--log-level=WARNING"]);
   run("cmake", ["--build", folder, "--parallel", jobs]);
   // the others run in one thread
-  runTests(folder, { TSAN_OPTIONS: "halt_on_error=1" }, "-R", "^(pool|backends|faults|fits)$");
+  runTests(folder, { TSAN_OPTIONS: "halt_on_error=1" }, "-R", "^(pool|backends|rope|faults|fits|attend)$");
 });
 
 timed("CUDA kernels over the emulator, undefined", () => {

@@ -14,7 +14,7 @@ import {
   silentLogger,
   targetCells,
 } from "@kvfold/core";
-import { type FakeCacheOptions, fakeMemoryCache } from "./fake-cache.js";
+import { type FakeCacheOptions, fakeCacheMaker } from "./fake-cache.js";
 import { copyTarget } from "./fake-target.js";
 import { firstDifference } from "./read-rows.js";
 import type { StrategyCase } from "./strategy-cases.js";
@@ -35,6 +35,15 @@ export interface PlanRequest {
 const fail = (message: string): never => {
   throw new Error(message);
 };
+
+const makers = new WeakMap<FakeCacheOptions, () => MemoryCache>();
+
+/** A fresh fake cache of seed 1; the same options object gives equal caches. */
+export function freshCache(options: FakeCacheOptions): MemoryCache {
+  const make = makers.get(options) ?? fakeCacheMaker(1, options);
+  makers.set(options, make);
+  return make();
+}
 
 /** The context that `fold` would hand to the strategy. */
 export function planContext(
@@ -73,7 +82,7 @@ export async function planOn(
   options: FakeCacheOptions,
   request: PlanRequest,
 ): Promise<PlanResult> {
-  const cache = fakeMemoryCache(1, options);
+  const cache = freshCache(options);
   const before = copyTarget(cache.memory());
   const lease = await cache.lease();
   try {
@@ -108,18 +117,19 @@ export function checkPlanFits({ plan, view, context }: PlanResult, mayMissTarget
 }
 
 /**
- * Why a strategy may leave this cache alone, or null: it is too small for the cells that the strategy keeps of its own
- * accord, or in a state that its shape does not tell (`appliesTo` sees no counts and no bias).
+ * A plan, or why the strategy may leave this cache alone: it is too small for the cells that the strategy keeps of its
+ * own accord, or in a state that its shape does not tell (`appliesTo` sees no counts and no bias).
  */
-export async function allowedRefusal(
+export async function planOrRefusal(
   strategy: MergeStrategy,
   { cache, tiny }: StrategyCase,
   request: PlanRequest,
-): Promise<string | null> {
+): Promise<PlanResult | string> {
   try {
-    const { plan, view, context } = await planOn(strategy, cache, request);
+    const result = await planOn(strategy, cache, request);
+    const { plan, view, context } = result;
     const alone = tiny && plan.rows > context.target && isNoOpPlan(plan, view);
-    return alone ? `all ${plan.rows} cells stay` : null;
+    return alone ? `all ${plan.rows} cells stay` : result;
   } catch (error) {
     if (!isKvfoldError(error)) throw error;
     const small = tiny && error.code === "KVFOLD_BUDGET";
@@ -139,18 +149,22 @@ export function checkUntouched({ plan, view, context }: PlanResult): void {
   checkPlan({ ...plan, pins: exact }, view);
 }
 
-/** The same request gives the same plan, from the same strategy and from a new one. */
+/**
+ * The same request gives the same plan, from the same strategy and from a new one.
+ * @param first the plan of another strategy that `make` made; default: one is asked for
+ */
 export async function checkRepeatable(
   make: () => MergeStrategy,
   options: FakeCacheOptions,
   request: PlanRequest,
+  first?: PlanResult,
 ): Promise<void> {
   const strategy = make();
-  const first = await planOn(strategy, options, request);
-  const second = await planOn(strategy, options, request);
-  const fresh = await planOn(make(), options, request);
-  if (!isDeepStrictEqual(first.plan, second.plan)) fail("the same strategy gave two plans for one seed");
-  if (!isDeepStrictEqual(first.plan, fresh.plan)) fail("a new strategy gave another plan for the same seed");
+  const { plan } = await planOn(strategy, options, request);
+  const again = await planOn(strategy, options, request);
+  const other = first ?? (await planOn(make(), options, request));
+  if (!isDeepStrictEqual(plan, again.plan)) fail("the same strategy gave two plans for one seed");
+  if (!isDeepStrictEqual(plan, other.plan)) fail("a new strategy gave another plan for the same seed");
 }
 
 /** Milliseconds of work that may pass before a strategy notices an abort. */
@@ -162,6 +176,9 @@ function workedSince(start: NodeJS.CpuUsage): number {
   return (user + system) / 1000;
 }
 
+/** Of so many attempts the quickest counts: compilers and garbage collectors work at their own times. */
+const ATTEMPTS = 3;
+
 /** Fires a signal while the strategy is at work: it stops with KVFOLD_ABORTED, or is done, within 50 ms of work. */
 export async function checkAbort(
   strategy: MergeStrategy,
@@ -170,24 +187,33 @@ export async function checkAbort(
 ): Promise<void> {
   await planOn(strategy, options, { ratio }); // compiled before the clock runs
   for (const delay of ["before", "during"] as const) {
-    const cache = fakeMemoryCache(1, options);
-    const lease = await cache.lease();
-    const controller = new AbortController();
-    if (delay === "before") controller.abort();
-    const context = planContext(cache, lease, strategy, { ratio, signal: controller.signal });
-    const start = process.cpuUsage();
-    const planning = Promise.resolve().then(() => strategy.plan(lease, context));
-    if (delay === "during") setImmediate(() => controller.abort());
-    const error = await planning.then(() => null).catch((thrown: unknown) => thrown);
-    lease.release();
-    const worked = workedSince(start);
-    if (error !== null && !(isKvfoldError(error) && error.code === "KVFOLD_ABORTED")) {
-      throw new Error(`aborted ${delay} planning: threw something else than KVFOLD_ABORTED`, {
-        cause: error,
-      });
-    }
+    let worked = Number.POSITIVE_INFINITY;
+    for (let attempt = 0; attempt < ATTEMPTS && worked > PATIENCE_MS; attempt++)
+      worked = Math.min(worked, await workAfterAbort(strategy, options, ratio, delay));
     if (worked > PATIENCE_MS) fail(`aborted ${delay} planning: worked on for ${worked.toFixed(0)} ms`);
   }
+}
+
+/** Milliseconds of work from the call on, with a signal that is aborted before it or fires as soon as it can. */
+async function workAfterAbort(
+  strategy: MergeStrategy,
+  options: FakeCacheOptions,
+  ratio: number,
+  delay: "before" | "during",
+): Promise<number> {
+  const cache = freshCache(options);
+  const lease = await cache.lease();
+  const controller = new AbortController();
+  if (delay === "before") controller.abort();
+  const context = planContext(cache, lease, strategy, { ratio, signal: controller.signal });
+  const start = process.cpuUsage();
+  const planning = Promise.resolve().then(() => strategy.plan(lease, context));
+  if (delay === "during") setImmediate(() => controller.abort());
+  const error = await planning.then(() => null).catch((thrown: unknown) => thrown);
+  lease.release();
+  const worked = workedSince(start);
+  if (error === null || (isKvfoldError(error) && error.code === "KVFOLD_ABORTED")) return worked;
+  throw new Error(`aborted ${delay} planning: threw something else than KVFOLD_ABORTED`, { cause: error });
 }
 
 /** Pins that leave too little room: KVFOLD_BUDGET, or a plan that keeps the pins. Never one that breaks them. */

@@ -1,18 +1,20 @@
 /** The conformance suite of strategies: one call registers every promise as a test. */
 import { fold, type MergeStrategy, PIN_LEVEL } from "@kvfold/core";
 import { describe, expect, it, type TestContext } from "vitest";
-import { type FakeCacheOptions, fakeMemoryCache } from "./fake-cache.js";
+import type { FakeCacheOptions } from "./fake-cache.js";
 import { fakeShape } from "./fake-shape.js";
 import { ratiosOf, STRATEGY_CASES, type StrategyCase } from "./strategy-cases.js";
 import {
-  allowedRefusal,
   checkAbort,
   checkImpossiblePins,
   checkPlanFits,
   checkRepeatable,
   checkUntouched,
+  freshCache,
   type PlanRequest,
+  type PlanResult,
   planOn,
+  planOrRefusal,
 } from "./strategy-checks.js";
 
 /** What is special about one strategy. */
@@ -58,6 +60,8 @@ export function testStrategy(
 
 /** A cache with something in it for every strategy. */
 const ORDINARY: FakeCacheOptions = { cells: 64, keyType: "f16", needles: [30], duplicates: [[8, 9]] };
+/** The same without what the engine has to capture. */
+const BARE: FakeCacheOptions = { ...ORDINARY, withoutSignals: true, withoutTokens: true };
 /** Large enough that a strategy which never looks at its signal is noticed. */
 const LARGE: FakeCacheOptions = { cells: 2048, keyType: "f16", slots: "front" };
 
@@ -70,25 +74,23 @@ function skipUnlessApplies(context: TestContext, strategy: MergeStrategy, cache:
 }
 
 function registerCase(make: () => MergeStrategy, one: StrategyCase, missTarget: boolean): void {
-  const need = async (context: TestContext, request: PlanRequest): Promise<void> => {
+  const need = async (context: TestContext, request: PlanRequest): Promise<PlanResult> => {
     skipUnlessApplies(context, make(), one.cache);
-    const refusal = await allowedRefusal(make(), one, request);
-    if (refusal !== null) context.skip(refusal);
+    const result = await planOrRefusal(make(), one, request);
+    return typeof result === "string" ? context.skip(result) : result;
   };
   describe(one.name, () => {
     for (const ratio of ratiosOf(one)) {
       it(`plans at ${ratio}x`, async (context) => {
-        await need(context, { ratio });
-        checkPlanFits(await planOn(make(), one.cache, { ratio }), missTarget);
+        checkPlanFits(await need(context, { ratio }), missTarget);
       });
     }
     it("is repeatable", async (context) => {
       const request = { ratio: ratiosOf(one).at(-1) ?? 1, seed: 7 };
-      await need(context, request);
-      await checkRepeatable(make, one.cache, request);
+      await checkRepeatable(make, one.cache, request, await need(context, request));
     });
     it("folds, and folds the folded cache", async (context) => {
-      const cache = fakeMemoryCache(1, one.cache);
+      const cache = freshCache(one.cache);
       await need(context, { ratio: Math.min(2, cache.shape.cells) });
       for (let round = 0; round < 2; round++) {
         const { cells } = cache.shape;
@@ -137,9 +139,8 @@ function registerBehaviour(make: () => MergeStrategy): void {
     await checkAbort(make(), LARGE, 4);
   });
   it("asks for the signals that it reads", async (context) => {
-    const bare: FakeCacheOptions = { ...ORDINARY, withoutSignals: true, withoutTokens: true };
-    skipUnlessApplies(context, make(), bare);
-    const folding = fold(fakeMemoryCache(1, bare), { strategy: make(), keep: { ratio: 2 } });
+    skipUnlessApplies(context, make(), BARE);
+    const folding = fold(freshCache(BARE), { strategy: make(), keep: { ratio: 2 } });
     if (make().signals.length === 0) await folding;
     else await expect(folding).rejects.toMatchObject({ code: "KVFOLD_SIGNAL_MISSING" });
   });

@@ -1,4 +1,4 @@
-// Detection of the instruction set (CPUID, XGETBV), the environment variable KVFOLD_ISA, and the peak of one thread.
+// Choice of the instruction set, the environment variable KVFOLD_ISA, and the peak of one thread.
 #include "isa.h"
 
 #include <chrono>
@@ -8,66 +8,12 @@
 #include "attention.h"
 
 #if defined(KVFOLD_ATTENTION_X86)
-#if defined(_MSC_VER)
-#include <intrin.h>
-#else
-#include <cpuid.h>
-#endif
+#include "common/x86_features.h"
 #endif
 
 namespace kvfold {
 namespace attention {
 namespace {
-
-#if defined(KVFOLD_ATTENTION_X86)
-struct Registers {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-};
-
-Registers cpuid(unsigned leaf) {
-  Registers r;
-#if defined(_MSC_VER)
-  int out[4], most[4];
-  __cpuid(most, 0);
-  if (static_cast<unsigned>(most[0]) < leaf) return r;
-  __cpuidex(out, static_cast<int>(leaf), 0);
-  r = {static_cast<unsigned>(out[0]), static_cast<unsigned>(out[1]), static_cast<unsigned>(out[2]),
-       static_cast<unsigned>(out[3])};
-#else
-  __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d);
-#endif
-  return r;
-}
-
-/// The registers that the system saves; only to be asked where CPUID says that XGETBV exists.
-unsigned saved_registers() {
-#if defined(_MSC_VER)
-  return static_cast<unsigned>(_xgetbv(0));
-#else
-  unsigned low = 0, high = 0;
-  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return low;
-#endif
-}
-
-bool all_of(unsigned bits, unsigned wanted) { return (bits & wanted) == wanted; }
-
-struct Features {
-  bool avx2 = false, avx512 = false;
-};
-
-Features detect() {
-  Features found;
-  const Registers one = cpuid(1), seven = cpuid(7);
-  const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;
-  if (!all_of(one.c, fma | osxsave | avx)) return found;
-  const unsigned saved = saved_registers(), ymm = 0x06u, zmm = 0xe6u;
-  const unsigned avx2 = 1u << 5, f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31;
-  found.avx2 = all_of(saved, ymm) && all_of(seven.b, avx2);
-  found.avx512 = found.avx2 && all_of(saved, zmm) && all_of(seven.b, f | dq | bw | vl);
-  return found;
-}
-#endif
 
 struct Choice {
   const Kernels *tables[3] = {nullptr, nullptr, nullptr};
@@ -81,7 +27,7 @@ Choice choose() {
   const char *asked = std::getenv("KVFOLD_ISA");
   const bool any = asked == nullptr || asked[0] == '\0';
   const bool wide = any || std::strcmp(asked, "avx512") == 0;
-  const Features features = detect();
+  const X86Features features = x86_features();
   if (features.avx512 && wide) choice.tables[choice.count++] = &kAvx512Kernels;
   if (features.avx2 && (wide || std::strcmp(asked, "avx2") == 0)) choice.tables[choice.count++] = &kAvx2Kernels;
 #endif
