@@ -55,7 +55,7 @@ export async function measure({
   const trials = await runPasskey(
     { sequence, readAndFold: (tokens, options) => prefillAndFold(sequence, tokens, options) },
     {
-      cases: makePasskeyCases(model, {
+      cases: await makePasskeyCases(model, {
         tokens: TOKENS,
         key,
         haystack,

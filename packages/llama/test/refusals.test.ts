@@ -117,9 +117,8 @@ describe("tokens", () => {
     await refused(sequence.generate(undefined as never), "KVFOLD_ARGUMENT");
     await refused(sequence.rewind(-1), "KVFOLD_ARGUMENT");
     await refused(sequence.rewind(9), "KVFOLD_ARGUMENT");
-    expect(() => model.tokenize("text")).toThrow(
-      expect.objectContaining({ code: "KVFOLD_MODEL_UNSUPPORTED" }),
-    );
+    await refused(model.tokenize("text"), "KVFOLD_MODEL_UNSUPPORTED");
+    await refused(model.detokenize([1]), "KVFOLD_MODEL_UNSUPPORTED");
     expect(() => model.isEndOfGeneration(1e9)).toThrow(expect.objectContaining({ code: "KVFOLD_ARGUMENT" }));
   });
 });
