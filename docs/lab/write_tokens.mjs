@@ -8,7 +8,7 @@ if (out === undefined) {
   process.exit(2);
 }
 const model = await loadModel({ modelPath });
-const start = model.tokenize("", { bos: true });
-const tokens = model.tokenize(readFileSync(text, "utf8"), { bos: false });
+const start = await model.tokenize("", { bos: true });
+const tokens = await model.tokenize(readFileSync(text, "utf8"), { bos: false });
 writeFileSync(out, Int32Array.from([...start, ...tokens]));
 await model.dispose();

@@ -11,9 +11,11 @@ const sequence = context.sequence();
 
 // a chapter of a novel, and one sentence in it that matters
 const text = await readFile(heldoutTextPath, "utf8");
-const start = model.tokenize(text).subarray(0, TOKENS / 3);
-const note = model.tokenize(" The pass key is 71406. Remember it. 71406 is the pass key.", { bos: false });
-const rest = model.tokenize(text.slice(40_000), { bos: false }).subarray(0, (TOKENS * 2) / 3);
+const start = (await model.tokenize(text)).subarray(0, TOKENS / 3);
+const note = await model.tokenize(" The pass key is 71406. Remember it. 71406 is the pass key.", {
+  bos: false,
+});
+const rest = (await model.tokenize(text.slice(40_000), { bos: false })).subarray(0, (TOKENS * 2) / 3);
 const strategy = defaultStrategy();
 await sequence.prefill(Int32Array.from([...start, ...note, ...rest]), { signals: strategy.signals });
 
@@ -23,7 +25,7 @@ console.log(
 );
 
 // the cache is an ordinary one: read on, decode on
-await sequence.prefill(model.tokenize(" What is the pass key? The pass key is", { bos: false }));
+await sequence.prefill(await model.tokenize(" What is the pass key? The pass key is", { bos: false }));
 const answer = await sequence.generate({ maxTokens: 8 });
 console.log(`The pass key is${answer.text}`);
 

@@ -29,10 +29,10 @@ const group = (task: CellGroup["task"], tokens: number): CellGroup => ({
   conditions: { seed: 1 },
 });
 
-function partsOf(engine: FakeEngine, signal = new AbortController().signal) {
-  const windows = makeKlWindows(tokenizer, { text, name: "t", tokens: 60, windows: 3, window: 20 });
+async function partsOf(engine: FakeEngine, signal = new AbortController().signal) {
+  const windows = await makeKlWindows(tokenizer, { text, name: "t", tokens: 60, windows: 3, window: 20 });
   const passkey = { tokens: 256, key: "digits", haystack: junkHaystack, seed: 1 } as const;
-  const cases = makePasskeyCases(tokenizer, { ...passkey, depths: spreadDepths(2), trials: 2 });
+  const cases = await makePasskeyCases(tokenizer, { ...passkey, depths: spreadDepths(2), trials: 2 });
   return [
     klPart(engine, { group: group("kl", 60), windows, seed: 1, signal }),
     passkeyPart(engine, { group: group("passkey", 256), cases, seed: 1, signal }),
@@ -44,7 +44,7 @@ async function run(results: Results, stopAfter = Number.POSITIVE_INFINITY, chose
   const events: GridEvent[] = [];
   const controller = new AbortController();
   await runGrid({
-    parts: partsOf(engine, controller.signal),
+    parts: await partsOf(engine, controller.signal),
     runs: chosen,
     results,
     signal: controller.signal,
@@ -126,7 +126,7 @@ describe("runGrid", () => {
   test("cells are the same by their id, whatever the model is called", async () => {
     const ids = await Promise.all(
       ["a", "b"].map(async (model) => {
-        const [one] = partsOf(fakeEngine(tokenizer.text));
+        const [one] = await partsOf(fakeEngine(tokenizer.text));
         const results = openResults();
         await runGrid({
           parts: [{ ...one!, group: { ...one!.group, model } }],

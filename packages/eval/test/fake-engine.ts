@@ -24,7 +24,7 @@ const layer: LayerShape = {
 export function wordTokenizer(): Tokenizer & { text(token: number): string } {
   const words = ["<start>"];
   return {
-    tokenize: (text, options) => {
+    tokenize: async (text, options) => {
       const ids = (text.match(/\s*[^\s.]+|\./gu) ?? []).map((word) => {
         if (!words.includes(word)) words.push(word);
         return words.indexOf(word);

@@ -57,7 +57,7 @@ export async function measure(question: Question): Promise<PasskeyRow[]> {
   const trials = await runPasskey(
     { sequence, readAndFold: (tokens, options) => prefillAndFold(sequence, tokens, options) },
     {
-      cases: makePasskeyCases(model, {
+      cases: await makePasskeyCases(model, {
         tokens: TOKENS,
         key,
         haystack,

@@ -17,7 +17,7 @@ test.each([
   ["prose", "words", 8192],
 ] as const)("%s, %s, %i tokens", async (name, key, tokens) => {
   const haystack = name === "junk" ? junkHaystack : await proseHaystack(heldoutTextPath);
-  const cases = makePasskeyCases(model, {
+  const cases = await makePasskeyCases(model, {
     tokens,
     key,
     haystack,
@@ -26,15 +26,15 @@ test.each([
     seed: 3,
   });
   // junk comes in whole units; prose is cut between words, of which one may take a few tokens
-  const slack = name === "junk" ? model.tokenize(JUNK_UNIT, { bos: false }).length : 8;
+  const slack = name === "junk" ? (await model.tokenize(JUNK_UNIT, { bos: false })).length : 8;
   for (const one of cases) {
     const total = one.prompt.length + one.question.length;
     expect(total).toBeLessThanOrEqual(tokens);
     expect(total).toBeGreaterThan(tokens - slack);
     expect(one.prompt[0]).toBe(model.bosToken);
-    expect(model.detokenize(one.prompt.subarray(1))).toBe(one.text);
+    expect(await model.detokenize(one.prompt.subarray(1))).toBe(one.text);
     expect(one.text).toContain(` The pass key is ${one.key}. Remember it. ${one.key} is the pass key.`);
-    const keyTokens = model.tokenize(` ${one.key}`, { bos: false }).length;
+    const keyTokens = (await model.tokenize(` ${one.key}`, { bos: false })).length;
     expect(one.answerTokens).toBeGreaterThan(keyTokens);
   }
 });

@@ -29,7 +29,13 @@ afterAll(async () => {
 
 test("divergences of the strategies, in their known order", async () => {
   const text = await readText(heldoutTextPath, "the text");
-  const windows = makeKlWindows(model, { text, name: "held-out", tokens: TOKENS, windows: 2, window: 48 });
+  const windows = await makeKlWindows(model, {
+    text,
+    name: "held-out",
+    tokens: TOKENS,
+    windows: 2,
+    window: 48,
+  });
   expect(windows[0]!.context[0]).toBe(model.bosToken);
   const registry = createDefaultRegistry();
   const small = "sinks=4,recent=32";

@@ -142,15 +142,14 @@ const KNOWN_TO_BE_LONG: Partial<Record<keyof LlamaAddon, string>> = {
   createTensors: "allocates; for trial folds, on a few cells",
   downloadTensor: "copies all bytes of a tensor of our own; as createTensors",
   uploadTensor: "copies all bytes of a tensor of our own; as createTensors",
-  tokenize:
-    "about a microsecond a byte; the caller chooses the text, and the public call gives tokens at once",
-  detokenize: "about 60 ns a token; the caller chooses the tokens, and the public call gives text at once",
 };
 
 /** Runs on another thread. */
 const ASYNC: Partial<Record<keyof LlamaAddon, (opened: Opened) => unknown>> = {
   loadModel: async () => addon.freeModel(await addon.loadModel(modelPath, 0, addon.createFlag())),
   freeModel: async () => addon.freeModel(await addon.loadModel(modelPath, 0, addon.createFlag())),
+  tokenize: ({ weights }) => addon.tokenize(weights, "some text", true, false),
+  detokenize: ({ weights }) => addon.detokenize(weights, Int32Array.of(5, 6)),
   createContext: async ({ weights }) => {
     await addon.freeContext(
       await addon.createContext(weights, { ...OPTIONS, flashAttention: true, cacheType: "f16" }),

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { keepPlan } from "@kvfold/core";
 import { expect, it, onTestFinished } from "vitest";
 import { loadModel } from "../src/index.js";
-import { applied, everyNth } from "./fixtures.js";
+import { applied, everyNth, refused } from "./fixtures.js";
 
 const modelPath = fileURLToPath(new URL("../../model-nano/model/kvfold-nano-8k-q8_0.gguf", import.meta.url));
 const TEXT = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all. ";
@@ -31,15 +31,33 @@ it("describes itself", async () => {
 
 it("turns text into tokens and back", async () => {
   const model = await nano();
-  const tokens = model.tokenize(TEXT);
+  const tokens = await model.tokenize(TEXT);
   expect(tokens[0]).toBe(model.bosToken);
-  expect(model.tokenize(TEXT, { bos: false })).toEqual(tokens.slice(1));
-  expect(model.detokenize(tokens.slice(1))).toBe(TEXT);
+  expect(await model.tokenize(TEXT, { bos: false })).toEqual(tokens.slice(1));
+  expect(await model.detokenize(tokens.slice(1))).toBe(TEXT);
   expect(Array.from(tokens.slice(1), (token) => model.tokenText(token)).join("")).toBe(TEXT);
-  expect(model.tokenize("", { bos: false })).toHaveLength(0);
-  expect(model.detokenize([])).toBe("");
-  expect(model.detokenize(model.tokenize("Straße, 東京 🙂", { bos: false }))).toBe("Straße, 東京 🙂");
-  expect(() => model.tokenize(7 as never)).toThrow(expect.objectContaining({ code: "KVFOLD_ARGUMENT" }));
+  expect(await model.tokenize("", { bos: false })).toHaveLength(0);
+  expect(await model.detokenize([])).toBe("");
+  expect(await model.detokenize(await model.tokenize("Straße, 東京 🙂", { bos: false }))).toBe(
+    "Straße, 東京 🙂",
+  );
+  await refused(model.tokenize(7 as never), "KVFOLD_ARGUMENT");
+  const { vocabularySize } = model.info;
+  for (const token of [-1, 0.5, vocabularySize])
+    await refused(model.detokenize([5, token]), "KVFOLD_ARGUMENT");
+});
+
+it("finishes a text that was asked for before the model is freed", async () => {
+  const model = await nano();
+  const long = TEXT.repeat(500);
+  const tokens = await model.tokenize(long, { bos: false });
+  const reading = model.tokenize(long, { bos: false });
+  const writing = model.detokenize(tokens);
+  await model.dispose();
+  expect(await reading).toEqual(tokens);
+  expect(await writing).toBe(long);
+  await refused(model.tokenize(TEXT), "KVFOLD_DISPOSED");
+  await refused(model.detokenize([5]), "KVFOLD_DISPOSED");
 });
 
 it("repeats what it has read, and still does after half of it is gone", async () => {
@@ -47,7 +65,7 @@ it("repeats what it has read, and still does after half of it is gone", async ()
   const context = await model.createContext({ contextSize: 1024, threads: 1, cacheType: "q8_0" });
   onTestFinished(() => context.dispose());
   const sequence = context.sequence();
-  const prompt = model.tokenize(`${TEXT.repeat(12)}The quick brown`);
+  const prompt = await model.tokenize(`${TEXT.repeat(12)}The quick brown`);
   await sequence.prefill(prompt, { signals: ["tokenLogProbs"] });
   const snapshot = await sequence.snapshot();
   const { text } = await sequence.generate({ maxTokens: 6 });

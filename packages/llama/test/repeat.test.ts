@@ -132,11 +132,11 @@ it("lets a model that can repeat point at what cannot be guessed", async () => {
   onTestFinished(() => context.dispose());
   const junk = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. ";
   const needle = "The pass key is 71432. Remember it. 71432 is the pass key. ";
-  const before = model.tokenize(junk.repeat(6));
+  const before = await model.tokenize(junk.repeat(6));
   const prompt = [
     ...before,
-    ...model.tokenize(needle, { bos: false }),
-    ...model.tokenize(junk.repeat(6), { bos: false }),
+    ...(await model.tokenize(needle, { bos: false })),
+    ...(await model.tokenize(junk.repeat(6), { bos: false })),
   ];
   const sequence = context.sequence();
   await sequence.prefill(prompt, { signals: ["repeat"], repeatChunk: 64 });
@@ -146,7 +146,7 @@ it("lets a model that can repeat point at what cannot be guessed", async () => {
   );
   const mean = (from: number, to: number): number =>
     most.slice(from, to).reduce((sum, weight) => sum + weight, 0) / (to - from);
-  const length = model.tokenize(needle, { bos: false }).length;
+  const { length } = await model.tokenize(needle, { bos: false });
   // the first and the last sentences are read without anything to compare them with
   const needles = mean(before.length, before.length + length);
   expect(needles).toBeGreaterThan(1.5 * mean(before.length + length, prompt.length));

@@ -26,7 +26,7 @@ export async function runDecodeBench(settings: DecodeSettings, options: DecodeRu
   const { tokens, runs, text, textName } = settings;
   await withModel({ settings, ...options }, async (model) => {
     refuseTokens(model, tokens + DECODE_TOKENS, `--tokens ${tokens} with ${DECODE_TOKENS} to decode`);
-    const [window] = makeKlWindows(model, {
+    const [window] = await makeKlWindows(model, {
       text,
       name: textName,
       tokens,

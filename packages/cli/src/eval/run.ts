@@ -5,6 +5,7 @@ import {
   type EvalRow,
   evalRow,
   type GridPart,
+  type KlWindow,
   klPart,
   makeKlWindows,
   makePasskeyCases,
@@ -29,14 +30,17 @@ export interface GridRunOptions extends Omit<OpenOptions, "settings"> {
 /** @returns all cells of the grid */
 export function runKlGrid(settings: KlSettings, options: GridRunOptions): Promise<EvalCell[]> {
   return inFile(settings, (results) =>
-    withModel({ settings, ...options }, (model) => {
+    withModel({ settings, ...options }, async (model) => {
       const { window, windows, text, textName } = settings;
       const longest = Math.max(...settings.tokens);
       refuseTokens(model, longest + window, `--tokens ${longest} with --window ${window}`);
-      const cases = settings.tokens.map((tokens) => ({
-        windows: makeKlWindows(model, { text, name: textName, tokens, windows, window }),
-        group: groupOf(settings, "kl", tokens, { text: textName, window }, {}),
-      }));
+      const cases: KlGroup[] = [];
+      for (const tokens of settings.tokens) {
+        cases.push({
+          windows: await makeKlWindows(model, { text, name: textName, tokens, windows, window }),
+          group: groupOf(settings, "kl", tokens, { text: textName, window }, {}),
+        });
+      }
       const signals = settings.runs.flatMap((run) => run.strategy.signals);
       return withEngine(model, settings, { prompt: longest, after: window, signals }, (engine) =>
         measure(settings, options, results, "window", (display) =>
@@ -52,10 +56,10 @@ export function runKlGrid(settings: KlSettings, options: GridRunOptions): Promis
 /** @returns all cells of the grid */
 export function runPasskeyGrid(settings: PasskeyGridSettings, options: GridRunOptions): Promise<EvalCell[]> {
   return inFile(settings, (results) =>
-    withModel({ settings, ...options }, (model) => {
+    withModel({ settings, ...options }, async (model) => {
       const longest = Math.max(...settings.tokens);
       refuseTokens(model, longest, `--tokens ${longest}`);
-      const parts = passkeyCases(model, settings);
+      const parts = await passkeyCases(model, settings);
       const room = passkeyRoom(
         parts.flatMap(({ cases }) => cases),
         settings.runs,
@@ -117,28 +121,31 @@ async function measure(
   return cells;
 }
 
+interface KlGroup {
+  readonly group: CellGroup;
+  readonly windows: readonly KlWindow[];
+}
+
 interface PasskeyGroup {
   readonly group: CellGroup;
   readonly cases: readonly PasskeyCase[];
 }
 
-function passkeyCases(model: LlamaModel, settings: PasskeyGridSettings): PasskeyGroup[] {
+async function passkeyCases(model: LlamaModel, settings: PasskeyGridSettings): Promise<PasskeyGroup[]> {
   const { trials, seed, foldEvery = null } = settings;
-  return settings.tokens.flatMap((tokens) =>
-    settings.haystacks.flatMap((haystack) =>
-      settings.keys.map((key) => ({
-        group: groupOf(settings, "passkey", tokens, { key, haystack: haystack.name }, { foldEvery }),
-        cases: makePasskeyCases(model, {
-          tokens,
-          key,
-          haystack,
-          depths: spreadDepths(trials),
-          trials,
-          seed,
-        }),
-      })),
-    ),
-  );
+  const depths = spreadDepths(trials);
+  const groups: PasskeyGroup[] = [];
+  for (const tokens of settings.tokens) {
+    for (const haystack of settings.haystacks) {
+      for (const key of settings.keys) {
+        groups.push({
+          group: groupOf(settings, "passkey", tokens, { key, haystack: haystack.name }, { foldEvery }),
+          cases: await makePasskeyCases(model, { tokens, key, haystack, depths, trials, seed }),
+        });
+      }
+    }
+  }
+  return groups;
 }
 
 function groupOf(

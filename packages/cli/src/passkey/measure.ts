@@ -48,7 +48,7 @@ async function measure(
   progress: Progress,
   signal: AbortSignal,
 ): Promise<PasskeyResult> {
-  const cases = makePasskeyCases(model, settings);
+  const cases = await makePasskeyCases(model, settings);
   return withEngine(model, settings, passkeyRoom(cases, settings.runs), async (engine) => {
     let plan: MergePlan | undefined;
     const show = progressOf(settings, progress);

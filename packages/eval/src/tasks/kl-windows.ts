@@ -35,10 +35,10 @@ export interface KlWindow {
  *
  * @throws KvfoldError KVFOLD_FILE when the text is too short
  */
-export function makeKlWindows(tokenizer: Tokenizer, options: KlWindowOptions): KlWindow[] {
+export async function makeKlWindows(tokenizer: Tokenizer, options: KlWindowOptions): Promise<KlWindow[]> {
   const { tokens, windows, window } = options;
-  const start = tokenizer.tokenize("", { bos: true });
-  const all = tokenizer.tokenize(options.text, { bos: false });
+  const start = await tokenizer.tokenize("", { bos: true });
+  const all = await tokenizer.tokenize(options.text, { bos: false });
   const read = tokens - start.length;
   if (read < 1) {
     throw new KvfoldError("KVFOLD_ARGUMENT", `a context of ${tokens} tokens holds no text`, {

@@ -8,7 +8,7 @@ import { makeKlWindows } from "./kl-windows.js";
 
 const tokenizer = wordTokenizer();
 const words = (count: number): string => Array.from({ length: count }, (_, i) => ` w${i % 40}`).join("");
-const [window] = makeKlWindows(tokenizer, {
+const [window] = await makeKlWindows(tokenizer, {
   text: words(200),
   name: "words",
   tokens: 100,

@@ -13,7 +13,7 @@ import {
 
 /** One token for each word, white space included, and for each single digit; a first token where asked. */
 const words: Tokenizer = {
-  tokenize: (text, options) => {
+  tokenize: async (text, options) => {
     const tokens = text.match(/\s*\d|\s*[^\s\d]+|\s+$/gu) ?? [];
     return new Int32Array([...(options?.bos === true ? [0] : []), ...tokens.map((token) => token.length)]);
   },
@@ -47,11 +47,11 @@ describe.each(["junk", "prose"])("%s", (name) => {
     haystack: name === "junk" ? junkHaystack : prose,
     ...more,
   });
-  const unit = words.tokenize(JUNK_UNIT).length;
 
-  test.each([256, 511, 512, 2048])("a budget of %i tokens is kept and used", (tokens) => {
+  test.each([256, 511, 512, 2048])("a budget of %i tokens is kept and used", async (tokens) => {
+    const unit = (await words.tokenize(JUNK_UNIT)).length;
     for (const key of ["digits", "words"] as const) {
-      for (const one of makePasskeyCases(words, options({ tokens, key }))) {
+      for (const one of await makePasskeyCases(words, options({ tokens, key }))) {
         const total = one.prompt.length + one.question.length;
         expect(total).toBeLessThanOrEqual(tokens);
         // junk comes in whole units; prose is cut between words
@@ -60,8 +60,8 @@ describe.each(["junk", "prose"])("%s", (name) => {
     }
   });
 
-  test("the needle stands whole, once, near its depth", () => {
-    for (const one of makePasskeyCases(words, options())) {
+  test("the needle stands whole, once, near its depth", async () => {
+    for (const one of await makePasskeyCases(words, options())) {
       const [before, after, ...rest] = one.text.split(needle(one));
       expect(rest).toEqual([]);
       const at = (100 * before!.length) / (before!.length + after!.length);
@@ -70,8 +70,8 @@ describe.each(["junk", "prose"])("%s", (name) => {
     }
   });
 
-  test("in a long prompt the depth is met within three per cent", () => {
-    for (const one of makePasskeyCases(words, options({ tokens: 8192 }))) {
+  test("in a long prompt the depth is met within three per cent", async () => {
+    for (const one of await makePasskeyCases(words, options({ tokens: 8192 }))) {
       const [before, after] = one.text.split(needle(one));
       const introduction = one.text.indexOf("information there.") + "information there.".length;
       const hay = before!.length + after!.length - introduction;
@@ -80,28 +80,29 @@ describe.each(["junk", "prose"])("%s", (name) => {
     }
   });
 
-  test("the seed decides, and nothing else", () => {
-    expect(makePasskeyCases(words, options())).toEqual(makePasskeyCases(words, options()));
-    const keys = (seed: number): string[] => makePasskeyCases(words, options({ seed })).map((one) => one.key);
-    expect(keys(1)).not.toEqual(keys(2));
-    expect(new Set(keys(1)).size).toBe(8);
+  test("the seed decides, and nothing else", async () => {
+    expect(await makePasskeyCases(words, options())).toEqual(await makePasskeyCases(words, options()));
+    const keys = async (seed: number): Promise<string[]> =>
+      (await makePasskeyCases(words, options({ seed }))).map((one) => one.key);
+    expect(await keys(1)).not.toEqual(await keys(2));
+    expect(new Set(await keys(1)).size).toBe(8);
   });
 
-  test("a trial does not depend on how many there are", () => {
-    const few = makePasskeyCases(words, options({ trials: 2, depths: [10, 90] }));
-    const many = makePasskeyCases(words, options({ trials: 5, depths: [10, 90] }));
+  test("a trial does not depend on how many there are", async () => {
+    const few = await makePasskeyCases(words, options({ trials: 2, depths: [10, 90] }));
+    const many = await makePasskeyCases(words, options({ trials: 5, depths: [10, 90] }));
     expect(many.slice(0, 2)).toEqual(few);
     expect(many.map((one) => one.depth)).toEqual([10, 90, 10, 90, 10]);
   });
 
-  test("too few tokens are refused, with the number that is missing", () => {
-    expect(() => makePasskeyCases(words, options({ tokens: 48 }))).toThrowError(
+  test("too few tokens are refused, with the number that is missing", async () => {
+    await expect(makePasskeyCases(words, options({ tokens: 48 }))).rejects.toThrowError(
       expect.objectContaining({ code: "KVFOLD_ARGUMENT", hint: expect.stringMatching(/need \d+ more/) }),
     );
     let smallest = 48;
     while (smallest < 256) {
       try {
-        makePasskeyCases(words, options({ tokens: smallest }));
+        await makePasskeyCases(words, options({ tokens: smallest }));
         break;
       } catch {
         smallest++;
@@ -111,15 +112,15 @@ describe.each(["junk", "prose"])("%s", (name) => {
   });
 });
 
-test("prose that is too short is refused", () => {
+test("prose that is too short is refused", async () => {
   const short: Haystack = { name: "short.txt", kind: "window", pieces: ["One two.", " Three."] };
-  expect(() => makePasskeyCases(words, { ...junkOptions, haystack: short })).toThrowError(
+  await expect(makePasskeyCases(words, { ...junkOptions, haystack: short })).rejects.toThrowError(
     expect.objectContaining({ code: "KVFOLD_FILE" }),
   );
 });
 
-test("depths of 0 and 100 put the needle first and last", () => {
-  const [first, last] = makePasskeyCases(words, { ...junkOptions, depths: [0, 100], trials: 2 });
+test("depths of 0 and 100 put the needle first and last", async () => {
+  const [first, last] = await makePasskeyCases(words, { ...junkOptions, depths: [0, 100], trials: 2 });
   expect(first!.text).toContain(`information there.${needle(first!)}`);
   expect(last!.text.endsWith(needle(last!))).toBe(true);
 });

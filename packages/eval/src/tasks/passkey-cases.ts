@@ -5,7 +5,10 @@ import { KEY_WORDS } from "../words.js";
 
 /** What a task needs of a vocabulary. */
 export interface Tokenizer {
-  tokenize(text: string, options?: { readonly special?: boolean; readonly bos?: boolean }): Int32Array;
+  tokenize(
+    text: string,
+    options?: { readonly special?: boolean; readonly bos?: boolean },
+  ): Promise<Int32Array>;
 }
 
 export type KeyKind = "digits" | "words";
@@ -68,25 +71,30 @@ export function spreadDepths(trials: number): number[] {
  * @throws KvfoldError KVFOLD_ARGUMENT when the budget is smaller than the shortest prompt, KVFOLD_FILE when the
  *   haystack is too short for it
  */
-export function makePasskeyCases(tokenizer: Tokenizer, options: PasskeyCaseOptions): PasskeyCase[] {
-  const question = tokenizer.tokenize(QUESTION, { bos: false });
+export async function makePasskeyCases(
+  tokenizer: Tokenizer,
+  options: PasskeyCaseOptions,
+): Promise<PasskeyCase[]> {
+  const question = await tokenizer.tokenize(QUESTION, { bos: false });
   const count = countTokens(tokenizer);
-  return Array.from({ length: options.trials }, (_, index) => {
+  const cases: PasskeyCase[] = [];
+  for (let index = 0; index < options.trials; index++) {
     const random = createRandom(options.seed * MOST_TRIALS + index);
     const key = drawKey(options.key, random);
     const depth = options.depths[index % options.depths.length]!;
     const budget = options.tokens - question.length;
-    const text = fillBudget(count, options.haystack, key, depth, budget, random);
-    return {
+    const text = await fillBudget(count, options.haystack, key, depth, budget, random);
+    cases.push({
       index,
       depth,
       key,
       text,
-      prompt: tokenizer.tokenize(text, { bos: true }),
+      prompt: await tokenizer.tokenize(text, { bos: true }),
       question,
-      answerTokens: tokenizer.tokenize(` ${key}`, { bos: false }).length + TOKENS_AFTER_KEY,
-    };
-  });
+      answerTokens: (await tokenizer.tokenize(` ${key}`, { bos: false })).length + TOKENS_AFTER_KEY,
+    });
+  }
+  return cases;
 }
 
 /** Draws a key: a number from 1 to 50,000, or three different words with hyphens. */
@@ -108,19 +116,19 @@ function randomBelow(random: () => number, limit: number): number {
 
 interface TokenCount {
   /** Tokens of a whole prompt. */
-  whole(text: string): number;
+  whole(text: string): Promise<number>;
   /** Tokens of a piece on its own; remembered, because haystacks repeat. */
-  piece(text: string): number;
+  piece(text: string): Promise<number>;
 }
 
 function countTokens(tokenizer: Tokenizer): TokenCount {
   const known = new Map<string, number>();
   return {
-    whole: (text) => tokenizer.tokenize(text, { bos: true }).length,
-    piece: (text) => {
+    whole: async (text) => (await tokenizer.tokenize(text, { bos: true })).length,
+    piece: async (text) => {
       let tokens = known.get(text);
       if (tokens === undefined) {
-        tokens = tokenizer.tokenize(text, { bos: false }).length;
+        tokens = (await tokenizer.tokenize(text, { bos: false })).length;
         known.set(text, tokens);
       }
       return tokens;
@@ -129,25 +137,27 @@ function countTokens(tokenizer: Tokenizer): TokenCount {
 }
 
 /** The longest prompt within the budget: as many whole pieces as fit, and of prose the words that still do. */
-function fillBudget(
+async function fillBudget(
   count: TokenCount,
   haystack: Haystack,
   key: string,
   depth: number,
   budget: number,
   random: () => number,
-): string {
-  const fixed = count.whole(INTRODUCTION + needleOf(key));
-  const least = fixed + (haystack.kind === "repeat" ? count.piece(haystack.pieces[0]!) : SHORTEST_WINDOW);
+): Promise<string> {
+  const fixed = await count.whole(INTRODUCTION + needleOf(key));
+  const shortest = haystack.kind === "repeat" ? await count.piece(haystack.pieces[0]!) : SHORTEST_WINDOW;
+  const least = fixed + shortest;
   if (budget < least) throw tooFewTokens(least - budget);
-  const write = (pieces: readonly string[]): string => writePrompt(count, pieces, key, depth);
-  const fits = (pieces: readonly string[]): boolean => count.whole(write(pieces)) <= budget;
-  const pieces = choosePieces(count, haystack, budget - fixed, random);
+  const write = (pieces: readonly string[]): Promise<string> => writePrompt(count, pieces, key, depth);
+  const fits = async (pieces: readonly string[]): Promise<boolean> =>
+    (await count.whole(await write(pieces))) <= budget;
+  const pieces = await choosePieces(count, haystack, budget - fixed, random);
   // pieces alone may take a few tokens more or fewer than the text that they make
   let cut = "";
-  while (pieces.length > 0 && !fits(pieces)) cut = pieces.pop()!;
+  while (pieces.length > 0 && !(await fits(pieces))) cut = pieces.pop()!;
   if (haystack.kind === "window") {
-    const words = longestStart(cut, (start) => fits([...pieces, start]));
+    const words = await longestStart(cut, (start) => fits([...pieces, start]));
     if (words !== "") pieces.push(words);
   }
   if (pieces.length === 0) throw tooFewTokens(1);
@@ -161,22 +171,27 @@ function tooFewTokens(missing: number): KvfoldError {
 }
 
 /** The longest start of a piece, cut between words, that `fits`; empty when none does. */
-function longestStart(piece: string, fits: (start: string) => boolean): string {
+async function longestStart(piece: string, fits: (start: string) => Promise<boolean>): Promise<string> {
   const ends = [...piece.matchAll(/\S(?=\s|$)/gu)].map((match) => match.index + match[0].length);
   let low = 0;
   let high = ends.length;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (fits(piece.slice(0, ends[middle - 1]))) low = middle;
+    if (await fits(piece.slice(0, ends[middle - 1]))) low = middle;
     else high = middle - 1;
   }
   return low === 0 ? "" : piece.slice(0, ends[low - 1]);
 }
 
 /** Introduction, pieces, and the needle at the border that lies nearest to the depth. */
-function writePrompt(count: TokenCount, pieces: readonly string[], key: string, depth: number): string {
+async function writePrompt(
+  count: TokenCount,
+  pieces: readonly string[],
+  key: string,
+  depth: number,
+): Promise<string> {
   const before = [0]; // tokens of the haystack before each border
-  for (const piece of pieces) before.push(before.at(-1)! + count.piece(piece));
+  for (const piece of pieces) before.push(before.at(-1)! + (await count.piece(piece)));
   const wanted = (before.at(-1)! * depth) / 100;
   let border = 0;
   for (let i = 1; i < before.length; i++) {
@@ -187,18 +202,24 @@ function writePrompt(count: TokenCount, pieces: readonly string[], key: string, 
 }
 
 /** Takes pieces until their tokens reach `room`; a window has one piece too many, to be cut. */
-function choosePieces(count: TokenCount, haystack: Haystack, room: number, random: () => number): string[] {
+async function choosePieces(
+  count: TokenCount,
+  haystack: Haystack,
+  room: number,
+  random: () => number,
+): Promise<string[]> {
   const { pieces } = haystack;
   if (haystack.kind === "repeat") {
-    const unit = pieces.reduce((sum, piece) => sum + count.piece(piece), 0);
+    let unit = 0;
+    for (const piece of pieces) unit += await count.piece(piece);
     const units = Math.max(1, Math.ceil(room / Math.max(1, unit)));
     return Array.from({ length: units * pieces.length }, (_, place) => pieces[place % pieces.length]!);
   }
   let from = randomBelow(random, pieces.length);
   let to = from;
   let tokens = 0;
-  while (tokens <= room && to < pieces.length) tokens += count.piece(pieces[to++]!);
-  while (tokens <= room && from > 0) tokens += count.piece(pieces[--from]!);
+  while (tokens <= room && to < pieces.length) tokens += await count.piece(pieces[to++]!);
+  while (tokens <= room && from > 0) tokens += await count.piece(pieces[--from]!);
   if (tokens <= room) {
     throw new KvfoldError("KVFOLD_FILE", `the haystack ${JSON.stringify(haystack.name)} is too short`, {
       hint: `it has about ${tokens} tokens and the prompt needs ${room}; ask for fewer tokens or give a longer text`,

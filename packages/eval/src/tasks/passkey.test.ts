@@ -11,7 +11,7 @@ import { type PasskeyEvent, runPasskey } from "./passkey.js";
 import { makePasskeyCases, spreadDepths } from "./passkey-cases.js";
 
 const tokenizer = wordTokenizer();
-const cases = makePasskeyCases(tokenizer, {
+const cases = await makePasskeyCases(tokenizer, {
   tokens: 256,
   key: "digits",
   haystack: junkHaystack,

@@ -150,6 +150,8 @@ class Job : public Napi::AsyncWorker {
       failure_.emplace(as_failure(error));
     }
     run_ = nullptr;  // what the work held is free before the promise settles
+    // a context that llama.cpp stopped in has taken note; what runs on this thread next is not concerned
+    stopped_here();
   }
   void OnOK() override {
     const Napi::HandleScope scope(Env());

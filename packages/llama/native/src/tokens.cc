@@ -18,14 +18,7 @@ llama_token token_arg(const ModelHandle &model, const Napi::Value &value) {
   return static_cast<llama_token>(integer_arg(value, "token", 0, llama_vocab_n_tokens(model.vocab()) - 1));
 }
 
-// tokenize(model, text, bos, special)
-Napi::Value tokenize(const Napi::CallbackInfo &info) {
-  const auto model = model_arg(info[0]);
-  const llama_vocab *vocab = vocab_with_text(*model);
-  const std::string text = string_arg(info[1], "text");
-  const bool bos = info[2].ToBoolean(), special = info[3].ToBoolean();
-  if (text.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / 2)
-    throw Failure("KVFOLD_ARGUMENT", "the text is longer than 1 GiB", "split it");
+std::vector<llama_token> tokenize_now(const llama_vocab *vocab, const std::string &text, bool bos, bool special) {
   std::vector<llama_token> tokens(text.size() / 2 + 16);
   const auto fill = [&]() {
     return llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), tokens.data(),
@@ -38,14 +31,27 @@ Napi::Value tokenize(const Napi::CallbackInfo &info) {
   }
   if (count < 0) throw Failure("KVFOLD_ARGUMENT", "llama.cpp could not tokenize the text");
   tokens.resize(static_cast<size_t>(count));
-  return to_array<int32_t>(info.Env(), tokens);
+  tokens.shrink_to_fit();  // the array that is made of it keeps what it holds
+  return tokens;
 }
 
-// detokenize(model, Int32Array)
-Napi::Value detokenize(const Napi::CallbackInfo &info) {
+// tokenize(model, text, bos, special): promise of the tokens.
+Napi::Value tokenize(const Napi::CallbackInfo &info) {
   const auto model = model_arg(info[0]);
   const llama_vocab *vocab = vocab_with_text(*model);
-  const std::vector<int32_t> tokens = array_arg<int32_t>(info[1], "tokens");
+  auto text = std::make_shared<std::string>(string_arg(info[1], "text"));
+  const bool bos = info[2].ToBoolean(), special = info[3].ToBoolean();
+  if (text->size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()) / 2)
+    throw Failure("KVFOLD_ARGUMENT", "the text is longer than 1 GiB", "split it");
+  using Result = std::vector<llama_token>;
+  return Job<Result>::start(
+      info.Env(),
+      // the weights hold the vocabulary, also when somebody frees the model meanwhile
+      [weights = model->weights, vocab, text, bos, special]() { return tokenize_now(vocab, *text, bos, special); },
+      [](Napi::Env env, Result &tokens) { return take_array<int32_t>(env, std::move(tokens)); });
+}
+
+std::string detokenize_now(const llama_vocab *vocab, const std::vector<int32_t> &tokens) {
   for (const int32_t token : tokens)
     if (token < 0 || token >= llama_vocab_n_tokens(vocab))
       throw Failure("KVFOLD_ARGUMENT", "token " + std::to_string(token) + " is not in the vocabulary");
@@ -61,7 +67,17 @@ Napi::Value detokenize(const Napi::CallbackInfo &info) {
   }
   if (length < 0) throw Failure("KVFOLD_NATIVE", "llama.cpp could not turn the tokens into text");
   text.resize(static_cast<size_t>(length));
-  return Napi::String::New(info.Env(), text);
+  return text;
+}
+
+// detokenize(model, Int32Array): promise of the text.
+Napi::Value detokenize(const Napi::CallbackInfo &info) {
+  const auto model = model_arg(info[0]);
+  const llama_vocab *vocab = vocab_with_text(*model);
+  auto tokens = std::make_shared<std::vector<int32_t>>(array_arg<int32_t>(info[1], "tokens"));
+  return Job<std::string>::start(
+      info.Env(), [weights = model->weights, vocab, tokens]() { return detokenize_now(vocab, *tokens); },
+      [](Napi::Env env, std::string &text) { return Napi::String::New(env, text); });
 }
 
 // tokenText(model, token): the piece of one token, special tokens by name.

@@ -3,6 +3,7 @@ import { trialFold } from "../device/trial.js";
 import type { LlamaAddon, ModelHandle, RawContext, RawModel } from "../native/addon.js";
 import { failure, wrongArgument } from "../native/errors.js";
 import { dropQueries } from "../sequence/queries.js";
+import { REPEAT_INSTRUCTION } from "../sequence/repeat.js";
 import { createSequence, type LlamaSequence } from "../sequence/sequence.js";
 import { createGate } from "./gate.js";
 import { type ContextOptions, contextOptions } from "./options.js";
@@ -39,6 +40,8 @@ export interface ContextSource<Model> {
   readonly deviceLayers: number;
 }
 
+const NO_TOKENS = new Int32Array(0);
+
 /** @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_CONTEXT, KVFOLD_DISPOSED */
 export async function createContext<Model>(
   source: ContextSource<Model>,
@@ -46,7 +49,10 @@ export async function createContext<Model>(
 ): Promise<LlamaContext<Model>> {
   const { addon } = source;
   const checked = contextOptions(options, source.raw, source.deviceLayers);
-  const handle = await addon.createContext(source.handle, checked);
+  const [handle, repeatInstruction] = await Promise.all([
+    addon.createContext(source.handle, checked),
+    source.raw.hasVocabulary ? addon.tokenize(source.handle, REPEAT_INSTRUCTION, false, false) : NO_TOKENS,
+  ]);
   const seen = addon.describeContext(handle);
   // what the metadata tells of a model holds for its contexts too
   const known = source.supported === true ? seen : { ...seen, problem: source.supported };
@@ -64,7 +70,7 @@ export async function createContext<Model>(
     sequenceCount: checked.sequences,
     layout,
     tokenText: source.raw.hasVocabulary ? (token) => addon.tokenText(source.handle, token) : null,
-    tokensOf: source.raw.hasVocabulary ? (text) => addon.tokenize(source.handle, text, false, false) : null,
+    repeatInstruction,
     textOf: (tokens) => addon.detokenize(source.handle, Int32Array.from(tokens)),
     sequences: new Map(),
     access: lazyAccess({ addon, handle, raw, layout }, reach),

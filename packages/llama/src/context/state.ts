@@ -18,9 +18,9 @@ export interface ContextState {
   /** null: the cache cannot be folded. */
   readonly layout: CacheLayout | null;
   readonly tokenText: ((token: number) => string) | null;
-  /** Tokens of a text without anything put before it, or null without a vocabulary. */
-  readonly tokensOf: ((text: string) => Int32Array) | null;
-  readonly textOf: (tokens: readonly number[]) => string;
+  /** What introduces a second reading; none without a vocabulary. */
+  readonly repeatInstruction: Int32Array;
+  readonly textOf: (tokens: readonly number[]) => Promise<string>;
   readonly sequences: Map<number, SequenceState>;
   /** To the cells of the stream of a sequence; made on first use, so that a model runs without the native package. */
   readonly access: (sequence: number) => CellsAccess;

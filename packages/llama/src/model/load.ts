@@ -13,7 +13,7 @@ import { type LlamaModel, type LoadModelOptions, loadUnchecked } from "./model.j
  * @example
  * const model = await loadModel({ modelPath: "model.gguf" });
  * const context = await model.createContext({ contextSize: 8192 });
- * const { logits } = await context.sequence().prefill(model.tokenize("Once upon a time"));
+ * const { logits } = await context.sequence().prefill(await model.tokenize("Once upon a time"));
  */
 export async function loadModel(options: LoadModelOptions): Promise<LlamaModel> {
   if (options === null || typeof options !== "object") throw wrongArgument("loadModel needs { modelPath }");

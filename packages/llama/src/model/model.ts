@@ -60,8 +60,16 @@ export interface TokenizeOptions {
 
 export interface LlamaModel {
   readonly info: ModelInfo;
-  tokenize(text: string, options?: TokenizeOptions): Int32Array;
-  detokenize(tokens: ArrayLike<number>): string;
+  /**
+   * About a microsecond a byte, on another thread.
+   * @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_MODEL_UNSUPPORTED without a vocabulary, KVFOLD_DISPOSED
+   */
+  tokenize(text: string, options?: TokenizeOptions): Promise<Int32Array>;
+  /**
+   * The text of tokens, special ones by name.
+   * @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_MODEL_UNSUPPORTED without a vocabulary, KVFOLD_DISPOSED
+   */
+  detokenize(tokens: ArrayLike<number>): Promise<string>;
   /** The piece of one token, special tokens by name. */
   tokenText(token: number): string;
   isEndOfGeneration(token: number): boolean;
@@ -181,9 +189,9 @@ function modelObject(
   const info = infoOf(addon, handle, raw, path, fileBytes);
   const model: LlamaModel = {
     info,
-    tokenize: (text, { special = false, bos = true } = {}) =>
+    tokenize: async (text, { special = false, bos = true } = {}) =>
       addon.tokenize(handle, needText(text), bos, special),
-    detokenize: (tokens) =>
+    detokenize: async (tokens) =>
       tokens.length === 0 ? "" : addon.detokenize(handle, checkTokens(tokens, raw.vocabularySize)),
     tokenText: (token) => addon.tokenText(handle, token),
     isEndOfGeneration: (token) => addon.isEnd(handle, token),

@@ -163,8 +163,8 @@ export interface LlamaAddon extends DeviceAddon {
   freeModel(model: ModelHandle): Promise<void>;
   metaValue(model: ModelHandle, key: string): string | undefined;
   describeModel(model: ModelHandle): RawModel;
-  tokenize(model: ModelHandle, text: string, bos: boolean, special: boolean): Int32Array;
-  detokenize(model: ModelHandle, tokens: Int32Array): string;
+  tokenize(model: ModelHandle, text: string, bos: boolean, special: boolean): Promise<Int32Array>;
+  detokenize(model: ModelHandle, tokens: Int32Array): Promise<string>;
   tokenText(model: ModelHandle, token: number): string;
   isEnd(model: ModelHandle, token: number): boolean;
   createContext(model: ModelHandle, options: RawContextOptions): Promise<ContextHandle>;

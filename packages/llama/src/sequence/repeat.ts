@@ -27,14 +27,14 @@ export interface HeldRepeat {
 export const repeatNow = (state: SequenceState): RepeatAttention | null =>
   state.repeat?.generation === state.generation ? state.repeat.attention : null;
 
-const INSTRUCTION = " Repeat the previous context:";
+/** Its tokens are made with the context, so that a plan waits for nobody. */
+export const REPEAT_INSTRUCTION = " Repeat the previous context:";
 /** Tokens of the chunk before that tell the model where to go on. */
 const LEAD = 8;
 const CHUNK = 512;
 
 /** A second reading that fits. */
 export interface RepeatPlan {
-  readonly instruction: Int32Array;
   readonly chunk: number;
   /** Tokens to be evaluated in all. */
   readonly tokens: number;
@@ -49,12 +49,11 @@ export function needRepeatRoom(state: SequenceState, tokens: number, given: numb
     throw wrongArgument(`repeatChunk is ${String(given)}`, "give a whole number of at least 1");
   }
   checkReadable(state);
-  const { addon, handle, raw, tokensOf } = state.context;
-  const instruction = tokensOf?.(INSTRUCTION) ?? new Int32Array(0);
+  const { addon, handle, raw, repeatInstruction } = state.context;
   const context = state.sidecar.cells + tokens;
   const chunk = Math.min(given, context);
   const chunks = Math.ceil(context / chunk);
-  const ahead = instruction.length + (chunks > 1 ? LEAD : 0);
+  const ahead = repeatInstruction.length + (chunks > 1 ? LEAD : 0);
   const free = addon.lowestCells(handle, state.id, raw.cells).length;
   const need = context + ahead + chunk;
   if (need > free) {
@@ -64,7 +63,7 @@ export function needRepeatRoom(state: SequenceState, tokens: number, given: numb
       "give a larger contextSize or a smaller repeatChunk",
     );
   }
-  return { instruction, chunk, tokens: context + chunks * instruction.length + (chunks - 1) * LEAD };
+  return { chunk, tokens: context + chunks * repeatInstruction.length + (chunks - 1) * LEAD };
 }
 
 function checkReadable(state: SequenceState): void {
@@ -105,6 +104,7 @@ export async function readAgain(
   plan: RepeatPlan,
   options: RepeatOptions,
 ): Promise<void> {
+  const { repeatInstruction } = state.context;
   const { tokens } = state.sidecar.records();
   const target = await state.context.gate.run(() => {
     needUsable(state);
@@ -113,7 +113,7 @@ export async function readAgain(
   const most = target.shape.layers.map(({ kvHeads }) => new Float32Array(kvHeads * tokens.length));
   let done = 0;
   for (let from = 0; from < tokens.length; from += plan.chunk) {
-    const lead = Int32Array.of(...plan.instruction, ...tokens.subarray(Math.max(0, from - LEAD), from));
+    const lead = Int32Array.of(...repeatInstruction, ...tokens.subarray(Math.max(0, from - LEAD), from));
     const chunk = tokens.subarray(from, from + plan.chunk);
     await readChunk(state, target, lead, chunk, most, {
       ...options,

@@ -132,7 +132,7 @@ function callsOf(state: SequenceState, endOf: (token: number) => boolean): Omit<
         throw wrongArgument("generate needs { maxTokens }");
       }
       const { tokens, milliseconds } = await generateTokens(state, options, endOf);
-      const text = context.model.hasVocabulary ? context.textOf(tokens) : "";
+      const text = context.model.hasVocabulary ? await context.textOf(tokens) : "";
       return { tokens, text, milliseconds };
     },
     snapshot: async () => takeSnapshot(state),
