@@ -83,7 +83,7 @@ const sequence = context.sequence();
 const text = documents();
 const once = await model.tokenize(text);
 const prompt = Array.from({ length: tokens }, (_, i) => once[i % once.length]);
-const signals = ["queries", "tokenLogProbs"];
+const signals = ["queries"];
 
 async function read() {
   await sequence.clear();

@@ -114,7 +114,11 @@ describe("refit solves for", () => {
   });
 
   it("what queries of all heads of a group judge", async () => {
-    const made = await planOf({}, {}, { queries: zeroQueries(80, [2], 5), layer: { queryHeads: 10 } });
+    const made = await planOf(
+      { holdout: 5 },
+      {},
+      { queries: zeroQueries(80, [2], 5), layer: { queryHeads: 10 } },
+    );
     expect(made.fit?.holdout).toBe(6);
   });
 

@@ -18,8 +18,8 @@ namespace kvfold {
 //     older    0 1 2 3 4 5 6            priorities  7 4 3 1 2 1 2  ->  the two lowest: 3 5
 //
 // What is read next asks most like what was read last, so the newest stand for it; of the others a token is kept with a
-// probability in proportion to its place. Any prefix of `order` is a fair part of both kinds, and the choice depends on
-// neither batches nor on how often the reading was interrupted.
+// probability in proportion to its place. A prefix of `order` is half of the very newest, half a fair part of the others,
+// and the choice depends on neither batches nor on how often the reading was interrupted.
 class QueryReservoir {
  public:
   QueryReservoir(uint32_t capacity, uint32_t newest, uint64_t seed)
@@ -78,12 +78,25 @@ class QueryReservoir {
     return kept;
   }
 
-  // Slots in an order that has nothing to do with their age, nor with the priority by which older ones were kept.
+  // Slots by turns: the newest tokens, the last of them first, and the older ones in an order that has nothing to do with
+  // their age, nor with the priority by which they were kept. What is left of one kind comes at the end.
+  //
+  //     tokens  3 5 | 7 8 9   ->   9 5 8 3 7
   std::vector<uint32_t> order() const {
-    std::vector<uint32_t> slots(entries_.size());
-    for (uint32_t slot = 0; slot < slots.size(); slot++) slots[slot] = slot;
-    std::sort(slots.begin(), slots.end(),
+    std::vector<bool> is_new(entries_.size(), false);
+    for (const uint32_t slot : queue_) is_new[slot] = true;
+    std::vector<uint32_t> older;
+    for (uint32_t slot = 0; slot < entries_.size(); slot++)
+      if (!is_new[slot]) older.push_back(slot);
+    std::sort(older.begin(), older.end(),
               [&](uint32_t a, uint32_t b) { return mix(entries_[a].priority) < mix(entries_[b].priority); });
+    std::vector<uint32_t> slots;
+    auto next_new = queue_.rbegin();
+    auto next_old = older.begin();
+    while (slots.size() < entries_.size()) {
+      if (next_new != queue_.rend()) slots.push_back(*next_new++);
+      if (next_old != older.end()) slots.push_back(*next_old++);
+    }
     return slots;
   }
 

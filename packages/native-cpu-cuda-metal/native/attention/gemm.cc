@@ -1,6 +1,8 @@
 // Blocked products over strips.
 #include "gemm.h"
 
+#include <cstring>
+
 namespace kvfold {
 namespace attention {
 namespace {
@@ -87,16 +89,20 @@ void multiply_transposed(const Kernels &kernels, const Strips &a, size_t rows, D
                          Parallel &parallel) {
   const size_t count = a.count(), strips = kSide / a.strip;
   parallel.for_each((count + strips - 1) / strips, [&](size_t task, uint32_t) {
+    const size_t end = smaller(count, (task + 1) * strips);
+    float strip[kDepth * kLanes];  // of B: its rows lie far apart, and each is read once for every strip of A
     for (size_t row = 0; row < rows; row += kDepth)
-      for (size_t index = task * strips; index < smaller(count, (task + 1) * strips); index++) {
-        Product product = transposed(a, index, row, smaller(kDepth, rows - row));
-        product.ldb = b.ld;
-        product.ldc = c.ld;
-        product.finish = finish == Finish::store && row > 0 ? Finish::add : finish;
-        for (size_t j = 0; j < c.width; j += a.strip) {
-          product.n = smaller(a.strip, c.width - j);
-          product.b = b.data + row * b.ld + j;
+      for (size_t j = 0; j < c.width; j += a.strip) {
+        const size_t depth = smaller(kDepth, rows - row), width = smaller(a.strip, c.width - j);
+        for (size_t i = 0; i < depth; i++)
+          std::memcpy(strip + i * width, b.data + (row + i) * b.ld + j, width * sizeof(float));
+        for (size_t index = task * strips; index < end; index++) {
+          Product product = transposed(a, index, row, depth);
+          product.b = strip;
+          product.n = product.ldb = width;
           product.c = c.data + index * a.strip * c.ld + j;
+          product.ldc = c.ld;
+          product.finish = finish == Finish::store && row > 0 ? Finish::add : finish;
           kernels.product(product);
         }
       }

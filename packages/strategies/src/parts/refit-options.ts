@@ -109,9 +109,10 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
     // a name or number of several tokens, which differ in how far they stand out, is kept whole
     neighbours: { default: 2, description: "a pin is worth what the best this near is worth", unit: "cells" },
     lambda: { default: 0.1, description: "how strongly values are held", unit: "mean diagonal of A^T A" },
-    maxRows: { default: 4096, description: "queries used for each KV head, at most", unit: "query rows" },
+    // divisible by the usual groups of query heads; half as many again cost a fold half as much again
+    maxRows: { default: 2688, description: "queries used for each KV head, at most", unit: "query rows" },
     holdout: {
-      default: 5,
+      default: 9,
       description: "every n-th query judges the fit and takes no part in it",
       unit: "query rows",
     },
