@@ -3,7 +3,7 @@
 // the repository's own documents. Other: choosing cells, the plan and its checks, all of it in JavaScript.
 //
 //   node scripts/time-fold.mjs [--model nano|FILE] [--tokens 4096] [--rounds 10] [--threads 1] [--ratios 2,4,8]
-//                              [--max-rows 4096] [--processor]
+//                              [--max-rows 2688] [--processor]
 //
 // --processor counts the time of the processor in place of that of the wall, for a machine that others use too.
 import { readdirSync, readFileSync } from "node:fs";
@@ -20,7 +20,7 @@ const { values: given } = parseArgs({
     rounds: { type: "string", default: "10" },
     threads: { type: "string", default: "1" },
     ratios: { type: "string", default: "2,4,8" },
-    "max-rows": { type: "string", default: "4096" },
+    "max-rows": { type: "string", default: "2688" },
     processor: { type: "boolean", default: false },
   },
 });
