@@ -1,4 +1,5 @@
-// The native bridge under AddressSanitizer and UndefinedBehaviorSanitizer: faults, refusals, lives of sequences.
+// The native bridge under AddressSanitizer and UndefinedBehaviorSanitizer: faults, refusals, lives of sequences, folds by
+// a ggml device.
 import { spawnSync } from "node:child_process";
 import { dirname, isAbsolute, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -37,6 +38,7 @@ const TESTS = [
   "queries",
   "fit",
   "repeat",
+  "device",
 ].map((name) => `test/${name}`);
 
 const preload = runtimes();
