@@ -28,6 +28,11 @@ export interface AttendOptions {
   readonly horizon?: number;
   /** Query rows for each KV head (samples x heads of the group); the first ones are used. Default: all. */
   readonly maxRows?: number;
+  /**
+   * So many of these rows will be fitted on (`FitRequest.maxRows`), so an engine may keep their attention outputs in
+   * place of computing them again. Default: none.
+   */
+  readonly fitRows?: number;
   readonly signal?: AbortSignal;
 }
 

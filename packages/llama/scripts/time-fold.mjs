@@ -3,7 +3,7 @@
 // the repository's own documents. Other: choosing cells, the plan and its checks, all of it in JavaScript.
 //
 //   node scripts/time-fold.mjs [--model nano|FILE] [--tokens 4096] [--rounds 10] [--threads 1] [--ratios 2,4,8]
-//                              [--max-rows 2688] [--processor]
+//                              [--max-rows 4096] [--fit-rows 2112] [--processor]
 //
 // --processor counts the time of the processor in place of that of the wall, for a machine that others use too.
 import { readdirSync, readFileSync } from "node:fs";
@@ -20,13 +20,18 @@ const { values: given } = parseArgs({
     rounds: { type: "string", default: "10" },
     threads: { type: "string", default: "1" },
     ratios: { type: "string", default: "2,4,8" },
-    "max-rows": { type: "string", default: "2688" },
+    "max-rows": { type: "string", default: "4096" },
+    "fit-rows": { type: "string", default: "2112" },
     processor: { type: "boolean", default: false },
   },
 });
-const [tokens, rounds, threads, maxRows] = [given.tokens, given.rounds, given.threads, given["max-rows"]].map(
-  Number,
-);
+const [tokens, rounds, threads, maxRows, fitRows] = [
+  given.tokens,
+  given.rounds,
+  given.threads,
+  given["max-rows"],
+  given["fit-rows"],
+].map(Number);
 const ratios = given.ratios.split(",").map(Number);
 const nano = fileURLToPath(new URL("../../model-nano/model/kvfold-nano-8k-q8_0.gguf", import.meta.url));
 const modelPath = given.model === "nano" ? nano : given.model;
@@ -93,7 +98,7 @@ async function read() {
 }
 
 const WAYS = [
-  ...ratios.map((ratio) => ({ name: `refit ${ratio}x`, strategy: refit({ maxRows }), ratio })),
+  ...ratios.map((ratio) => ({ name: `refit ${ratio}x`, strategy: refit({ maxRows, fitRows }), ratio })),
   { name: "evict 4x", strategy: evict(), ratio: 4 },
 ];
 const PARTS = ["prefill", "attend", "keyStats", "other", "fold", "all"];
@@ -114,7 +119,7 @@ for (let round = 0; round <= rounds; round++) {
 }
 const clock = given.processor ? "processor" : "wall";
 console.log(
-  `${model.info.name}, ${tokens} tokens, ${threads} thread(s), maxRows ${maxRows}, ${rounds} rounds, medians in ms (${clock})`,
+  `${model.info.name}, ${tokens} tokens, ${threads} thread(s), maxRows ${maxRows}, fitRows ${fitRows}, ${rounds} rounds, medians in ms (${clock})`,
 );
 console.log(["", ...PARTS, "of prefill"].map((word) => word.padStart(10)).join(" "));
 for (const [way, { name }] of WAYS.entries()) {

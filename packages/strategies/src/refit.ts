@@ -31,6 +31,7 @@ import {
   type StrategyFactory,
 } from "@kvfold/core";
 import { fairHoldout, freeRows } from "./parts/fit-request.js";
+import { futureAttention } from "./parts/future-attention.js";
 import { headMembers } from "./parts/heads.js";
 import { needRepeat } from "./parts/need-repeat.js";
 import { mostRepeated, novelty } from "./parts/novelty.js";
@@ -106,11 +107,13 @@ interface Asked {
 /** Reads no more than the counts ask for. */
 async function readScores(view: CacheView, context: PlanContext, asked: Asked): Promise<CellScores> {
   const { options, counts, free } = asked;
-  const { horizon, maxRows, neighbours } = options;
+  const { horizon, maxRows, fitRows, neighbours } = options;
   const { shape } = view;
   const again = options.queries === "repeat";
   const chooser = again ? repeat() : frms({ horizon, maxRows });
-  const worth = scoresByHead(chooser, await chooser.score(view, context), shape);
+  const attention = { who: "refit", horizon, maxRows, ...(options.fit ? { fitRows } : {}) };
+  const seen = again ? chooser.score(view, context) : futureAttention(view, context, attention);
+  const worth = scoresByHead(chooser, await seen, shape);
   const needsKeys = counts.head > 0 || (counts.shared > 0 && !again);
   const differs = keydiff();
   const keys = needsKeys ? scoresByHead(differs, await differs.score(view, context), shape) : null;
@@ -156,7 +159,8 @@ function fitOf(
 ): FitRequest | null {
   const sample = needQueries(view, "refit");
   const groups = groupsOf(view, sample);
-  const { lambda, maxRows, horizon } = options;
+  const { lambda, horizon } = options;
+  const maxRows = Math.min(options.fitRows, options.maxRows);
   const holdout = fairHoldout(options.holdout, groups);
   const window = windowCells(view, pins, range, options);
   const free = freeRows(view.shape, {

@@ -33,7 +33,7 @@ export async function attendFuture(
   kept: KeptOutputs,
   sample: QuerySample | null,
   layer: number,
-  { horizon = HORIZON, maxRows, signal }: AttendOptions,
+  { horizon = HORIZON, maxRows, fitRows = 0, signal }: AttendOptions,
 ): Promise<AttendStats> {
   if (sample === null) {
     throw new KvfoldError("KVFOLD_SIGNAL_MISSING", "the sequence has no signal queries", {
@@ -45,16 +45,54 @@ export async function attendFuture(
   const stop = signal === undefined ? {} : { signal };
   const spread = { horizon, ...(maxRows === undefined ? {} : { maxRows }), ...stop };
   const queries = await ops.turnQueries(target, layer, sample, spread);
-  const { keyDim, valueDim } = target.shape.layers[layer]!;
-  const bytes = (queries.length / keyDim) * valueDim * Float32Array.BYTES_PER_ELEMENT;
+  const { kvHeads, keyDim, valueDim } = target.shape.layers[layer]!;
+  const rows = queries.length / (kvHeads * keyDim);
+  const group = sample.layers[layer]!.heads / kvHeads;
+  const fitted = Math.min(rows, Math.floor(fitRows / group) * group);
+  const bytes = fitted * kvHeads * valueDim * Float32Array.BYTES_PER_ELEMENT;
   const replaced = kept.layers.get(layer)?.data.byteLength ?? 0;
-  const outputs = kept.bytes - replaced + bytes <= KEPT_BYTES;
-  const seen = await ops.attend(target, layer, queries, target.bias ?? null, { outputs, ...stop });
+  const first = kept.bytes - replaced + bytes <= KEPT_BYTES ? fitted : 0;
+  const attend = (part: RowRange, outputs: boolean) =>
+    ops.attend(target, layer, rowsOf(queries, part, rows, kvHeads), target.bias ?? null, {
+      outputs,
+      ...stop,
+    });
+  if (first === 0) return attend({ from: 0, to: rows }, false);
+  const seen = await attend({ from: 0, to: first }, true);
   if (seen.outputs !== null) {
     kept.layers.set(layer, { horizon, data: seen.outputs });
     kept.bytes += bytes - replaced;
   }
-  return { maximum: seen.maximum, mean: seen.mean, rms: seen.rms };
+  if (first === rows) return seen;
+  return joined(seen, await attend({ from: first, to: rows }, false), first / rows);
+}
+
+interface RowRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Some query rows of every head. [kvHeads, rows, keyDim] -> [kvHeads, to - from, keyDim] */
+function rowsOf(queries: Float32Array, { from, to }: RowRange, rows: number, kvHeads: number): Float32Array {
+  if (from === 0 && to === rows) return queries;
+  const width = queries.length / (kvHeads * rows);
+  const part = new Float32Array(kvHeads * (to - from) * width);
+  for (let head = 0; head < kvHeads; head++) {
+    const start = head * rows;
+    part.set(queries.subarray((start + from) * width, (start + to) * width), head * (to - from) * width);
+  }
+  return part;
+}
+
+/** Statistics over two sets of rows, of which the first has this share. */
+function joined(first: AttendStats, rest: AttendStats, share: number): AttendStats {
+  const each = (name: keyof AttendStats, join: (a: number, b: number) => number): Float32Array =>
+    first[name].map((value, index) => join(value, rest[name][index]!));
+  return {
+    maximum: each("maximum", Math.max),
+    mean: each("mean", (a, b) => share * a + (1 - share) * b),
+    rms: each("rms", (a, b) => Math.sqrt(share * a * a + (1 - share) * b * b)),
+  };
 }
 
 /** Outputs that are those of the queries of a fit, by layer; null where they must be computed. */

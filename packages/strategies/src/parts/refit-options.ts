@@ -16,8 +16,10 @@ export interface RefitOptions {
   readonly neighbours: number;
   /** Ridge of the fit, relative to the mean diagonal of A^T A. */
   readonly lambda: number;
-  /** Query rows for each KV head: samples times the query heads of its group. */
+  /** Query rows for each KV head that choose cells: samples times the query heads of its group. */
   readonly maxRows: number;
+  /** Query rows for each KV head, the first of those, that values are fitted on. */
+  readonly fitRows: number;
   /** Every n-th query row judges a fit; raised until it has no common divisor with a group of query heads. */
   readonly holdout: number;
   /** Positions after the context over which queries are spread. */
@@ -79,6 +81,7 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
         v.maxValue(1000, "expected at most 1000"),
       ),
       maxRows: positiveNumber,
+      fitRows: positiveNumber,
       holdout: v.pipe(wholeNumber, v.minValue(2, "expected at least 2")),
       horizon: futureHorizon,
       queries: v.picklist(["future", "repeat"], "expected future or repeat"),
@@ -109,8 +112,13 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
     // a name or number of several tokens, which differ in how far they stand out, is kept whole
     neighbours: { default: 2, description: "a pin is worth what the best this near is worth", unit: "cells" },
     lambda: { default: 0.1, description: "how strongly values are held", unit: "mean diagonal of A^T A" },
-    // divisible by the usual groups of query heads; half as many again cost a fold half as much again
-    maxRows: { default: 2688, description: "queries used for each KV head, at most", unit: "query rows" },
+    maxRows: {
+      default: 4096,
+      description: "queries that choose cells, at most, for each KV head",
+      unit: "query rows",
+    },
+    // divisible by the usual groups of query heads; what a fold costs is mostly these
+    fitRows: { default: 2112, description: "of these so many values are fitted on", unit: "query rows" },
     holdout: {
       default: 9,
       description: "every n-th query judges the fit and takes no part in it",

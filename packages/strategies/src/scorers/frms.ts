@@ -10,8 +10,7 @@
  */
 import { defineScorer, type ScorerFactory } from "@kvfold/core";
 import * as v from "valibot";
-import { scoreByLayer } from "../parts/by-layer.js";
-import { needQueries } from "../parts/samples.js";
+import { futureAttention } from "../parts/future-attention.js";
 import { futureHorizon, positiveNumber } from "../parts/schemas.js";
 
 export interface FrmsOptions {
@@ -34,15 +33,6 @@ export const frms: ScorerFactory<FrmsOptions> = defineScorer<FrmsOptions>({
   },
   signals: ["queries"],
   create: ({ horizon, maxRows }) => ({
-    score: (view, context) => {
-      needQueries(view, "frms");
-      const { ops, signal } = context;
-      return scoreByLayer(
-        view,
-        context,
-        "frms",
-        async (layer) => (await ops.attend(view, layer, { horizon, maxRows, signal })).rms,
-      );
-    },
+    score: (view, context) => futureAttention(view, context, { who: "frms", horizon, maxRows }),
   }),
 });
