@@ -5,7 +5,7 @@
 //
 //   node scripts/test-isas.mjs [cases]
 import { spawnSync } from "node:child_process";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -15,11 +15,17 @@ if (!/^[1-9]\d{0,5}$/.test(cases)) stop(`"${cases}" is no number of cases`);
 
 /** Program, and its argument: a number of random cases, or none. Emulators are slow. */
 const PROGRAMS = [
-  ["test_kernels", "300"],
-  ["test_convert"],
-  ["test_backends", cases],
-  ["test_rope", cases],
-  ["test_faults", "8"],
+  ["native/tests/test_kernels", "300"],
+  ["native/tests/test_convert"],
+  ["native/tests/test_backends", cases],
+  ["native/tests/test_rope", cases],
+  ["native/tests/test_faults", "8"],
+  ["native/tests/test_fits", "1"],
+  ["native/tests/test_attend", "4"],
+  // the parts of attention that are short: words in the names of its tests
+  ...["product", "exponential", "transpose", "statistics", "cholesky", "attend_joins", "fit_in_primal"].map(
+    (part) => ["native/attention/tests/attention_tests", part],
+  ),
 ];
 
 function stop(message) {
@@ -48,13 +54,13 @@ function has(title, tools) {
 function build(folder, options) {
   const common = ["-DKVFOLD_BUILD_TESTS=ON", "-DCMAKE_BUILD_TYPE=Release", "--log-level=WARNING"];
   run("configure", "cmake", ["-S", root, "-B", folder, ...common, ...options]);
-  const targets = PROGRAMS.flatMap(([name]) => ["--target", name]);
-  run("build", "cmake", ["--build", folder, "--parallel", jobs, ...targets]);
+  const targets = new Set(PROGRAMS.map(([path]) => basename(path)));
+  run("build", "cmake", ["--build", folder, "--parallel", jobs, "--target", ...targets]);
 }
 
 function runAll(title, folder, emulator) {
-  for (const [name, ...args] of PROGRAMS) {
-    const [command, ...flags] = [...emulator, join(folder, "native", "tests", name)];
+  for (const [path, ...args] of PROGRAMS) {
+    const [command, ...flags] = [...emulator, join(folder, path)];
     run(title, command, [...flags, ...args]);
   }
   console.log(`${title}: passed`);
