@@ -61,31 +61,57 @@ void storage(const Kernels &fast, const Kernels &plain, int32_t type, cases::Ran
   CHECK_MESSAGE(same(wide_a, wide_b), fast.isa);
 }
 
-void sums(const Kernels &fast, const Kernels &plain, int32_t type, cases::Random *random) {
-  const size_t count = random_count(type, random), bytes = bytes_of(type, count), members = random->below(9);
-  std::vector<std::vector<uint8_t>> rows(members, std::vector<uint8_t>(bytes));
+/// Pieces of sums and copies; their terms, each in memory of its own size.
+struct Made {
+  std::vector<std::vector<uint8_t>> terms;
   std::vector<const uint8_t *> from;
   std::vector<float> weights;
-  for (std::vector<uint8_t> &row : rows) {
-    std::vector<float> values = floats(count, random);
-    for (float &value : values) value = std::fmin(std::fmax(value, -1000.0f), 1000.0f);  // no infinity from f16
-    plain.encode(type, values.data(), row.data(), count);
-    from.push_back(row.data());
-    weights.push_back(static_cast<float>(2 * random->number()));
-  }
-  Guarded a(bytes), b(bytes), c(bytes);
-  fast.sum(type, from.data(), weights.data(), members, a.data(), count);
-  plain.sum(type, from.data(), weights.data(), members, b.data(), count);
-  CHECK_MESSAGE(same(a, b), fast.isa);
-  if (type != KVFOLD_Q8_0) {  // whose sums have a product less
-    std::vector<float> sum(count, 0.0f), row(count);
-    for (size_t m = 0; m < members; m++) {
-      fast.decode(type, from[m], row.data(), count);
-      fast.add_scaled(row.data(), weights[m], sum.data(), count);
+  std::vector<uint32_t> ends;
+
+  Made(const Kernels &plain, int32_t type, size_t count, cases::Random *random) {
+    for (size_t pieces = random->below(6); pieces > 0; pieces--) {
+      const bool copied = random->below(3) == 0;
+      for (size_t m = copied ? 1 : random->below(10); m > 0; m--) {
+        std::vector<float> values = floats(count, random);
+        for (float &value : values) value = std::fmin(std::fmax(value, -1000.0f), 1000.0f);  // no infinity from f16
+        terms.emplace_back(bytes_of(type, count));
+        plain.encode(type, values.data(), terms.back().data(), count);
+        weights.push_back(copied ? 1.0f : static_cast<float>(2 * random->number()));
+      }
+      ends.push_back(static_cast<uint32_t>(terms.size()));
     }
-    fast.encode(type, sum.data(), c.data(), count);
-    CHECK_MESSAGE(same(a, c), fast.isa);
+    for (const std::vector<uint8_t> &term : terms) from.push_back(term.data());
   }
+  cpu::Pieces pieces() const { return {from.data(), weights.data(), ends.data(), ends.size()}; }
+};
+
+/// One after another: decoded, added up, encoded.
+void make_slowly(const Kernels &table, int32_t type, const Made &of, size_t count, uint8_t *to) {
+  for (size_t piece = 0, m = 0; piece < of.ends.size(); piece++, to += bytes_of(type, count)) {
+    std::vector<float> sum(count, 0.0f), row(count);
+    if (of.ends[piece] == m + 1 && of.weights[m] == 1.0f) {
+      std::memcpy(to, of.from[m++], bytes_of(type, count));
+      continue;
+    }
+    for (; m < of.ends[piece]; m++) {
+      table.decode(type, of.from[m], row.data(), count);
+      table.add_scaled(row.data(), of.weights[m], sum.data(), count);
+    }
+    table.encode(type, sum.data(), to, count);
+  }
+}
+
+void pieces(const Kernels &fast, const Kernels &plain, int32_t type, cases::Random *random) {
+  const size_t count = random_count(type, random);
+  const Made made(plain, type, count, random), ahead(plain, type, count, random);
+  const size_t bytes = made.ends.size() * bytes_of(type, count);
+  Guarded a(bytes), b(bytes), c(bytes);
+  fast.make(type, made.pieces(), ahead.pieces(), count, a.data());
+  plain.make(type, made.pieces(), ahead.pieces(), count, b.data());
+  CHECK_MESSAGE(same(a, b), fast.isa);
+  if (type == KVFOLD_Q8_0) return;  // whose sums have a product less
+  make_slowly(fast, type, made, count, c.data());
+  CHECK_MESSAGE(same(a, c), fast.isa);
 }
 
 void lanes(const Kernels &fast, const Kernels &plain, int32_t type, cases::Random *random) {
@@ -218,7 +244,7 @@ int main(int count, char **arguments) {
     for (int round = 0; round < rounds; round++) {
       for (int32_t type : kTypes) {
         storage(*fast, *plain, type, &random);
-        sums(*fast, *plain, type, &random);
+        pieces(*fast, *plain, type, &random);
         if (!is_block_type(type)) lanes(*fast, *plain, type, &random);
       }
       turns(*fast, *plain, &random);

@@ -10,7 +10,6 @@
 
 #include "cpu/lane_maker.h"
 #include "cpu/pool.h"
-#include "cpu/read_ahead.h"
 #include "cpu/row_maker.h"
 
 namespace kvfold {
@@ -73,6 +72,21 @@ struct LaneCopy {
   }
 };
 
+/// A fault in the middle of a task, where half of its rows have been written.
+struct MiddleGate {
+  FaultGate &gate;
+  const size_t middle;
+  bool passed = false;
+
+  MiddleGate(FaultGate *faults, const FoldTask &task) : gate(*faults), middle(task.from + (task.to - task.from) / 2) {}
+
+  bool pass(size_t row) {
+    if (passed || row < middle) return true;
+    passed = true;
+    return gate.pass();
+  }
+};
+
 /// One commit or rollback: what its tasks share.
 struct Step {
   Fold &fold;
@@ -121,46 +135,65 @@ struct Step {
     }
   }
 
-  /// New rows [from, to), through a stage that stays in the nearest cache: so whole lines are written.
-  void write_batch(const RowMaker &maker, const RowCopy &rows, uint32_t index, size_t from, size_t to,
-                   ReadAhead *ahead, FoldSpace *space) const {
-    const size_t bytes = rows.tensor.row_bytes;
-    size_t begin = from;  // of rows that have been made and not been written
-    for (size_t row = from; row < to; row++) {
-      uint8_t *out = space->stage.data() + (row - from) * bytes;
-      if (fold.staged) {
-        staged_row(maker, index, row, out);
-        continue;
-      }
-      ahead->step();
-      if (!maker.keeps(row)) {
-        maker.make_row(row, space, out);
-        continue;
-      }
-      rows.write(begin, row, space->stage.data() + (begin - from) * bytes);
-      begin = row + 1;
-    }
-    rows.write(begin, to, space->stage.data() + (begin - from) * bytes);
+  /// Rows of a batch: at most `bytes` of their cells and what the stage holds, and whole cache lines where that can be.
+  static size_t batch_rows(const RowMaker &maker) {
+    const size_t bytes = maker.tensor().row_bytes, room = std::max<size_t>(1, FoldSpace::kStageBytes / bytes);
+    size_t lines = 64;  // rows after which a line begins again
+    while (lines > 1 && lines / 2 * bytes % 64 == 0) lines /= 2;
+    const size_t wanted = FoldSpace::kBatchBytes / std::max<size_t>(1, maker.source_bytes());
+    const size_t most = std::min(room, std::max<size_t>(1, wanted));
+    if (most < lines) return lines <= std::min(room, 2 * most) ? lines : most;
+    return most / lines * lines;
   }
 
+  /// Row that stays where it is, or that takes longer than a batch can.
+  void write_alone(const RowMaker &maker, const RowCopy &rows, size_t row, FoldSpace *space) const {
+    if (maker.keeps(row)) return;
+    maker.make_row(row, space, space->stage.data());
+    rows.write(row, row + 1, space->stage.data());
+  }
+
+  /// New rows of a task, through a stage that stays in the nearest cache: so whole lines are written. While one batch is
+  /// made, the cells of the next are on their way from memory.
   void write_rows(const FoldTask &task, FoldSpace *space) const {
     const RowMaker maker(fold, task.tensor, RowMaker::From::log);
     const RowCopy rows = rows_of(task.tensor);
-    ReadAhead ahead(maker);
-    const size_t batch = batch_rows(rows.tensor.row_bytes, FoldSpace::kStageBytes);
-    const size_t block = (ahead.block_rows() + batch - 1) / batch * batch;
-    const size_t middle = task.from + (task.to - task.from) / 2;
-    bool passed = false;
-    for (size_t from = task.from; from < task.to; from += batch) {
-      if (!passed && from >= middle) {
-        if (!gate.pass()) return;
-        passed = true;
+    const size_t most = batch_rows(maker);
+    RowBatch *now = &space->batches[0], *next = &space->batches[1];
+    const auto gather = [&](size_t from, RowBatch *batch) {
+      maker.gather(from, std::min(task.to, (from / most + 1) * most), batch);
+    };
+    MiddleGate middle(&gate, task);
+    gather(task.from, now);
+    for (size_t row = task.from; row < task.to;) {
+      if (!middle.pass(row)) return;
+      if (now->empty()) {
+        write_alone(maker, rows, row++, space);
+        gather(row, now);
+        continue;
       }
-      if ((from - task.from) % block == 0)
-        ahead.begin(std::min(from + block, task.to), std::min(from + 2 * block, task.to));
-      write_batch(maker, rows, task.tensor, from, std::min(from + batch, task.to), &ahead, space);
+      gather(now->end, next);
+      kernels().make(rows.tensor.type, now->list(), next->list(), maker.piece_channels(), space->stage.data());
+      rows.write(now->begin, now->end, space->stage.data());
+      row = now->end;
+      std::swap(now, next);
     }
-    if (!passed) gate.pass();
+    middle.pass(task.to);
+  }
+
+  void write_staged_rows(const FoldTask &task, FoldSpace *space) const {
+    const RowMaker maker(fold, task.tensor, RowMaker::From::log);
+    const RowCopy rows = rows_of(task.tensor);
+    const size_t most = batch_rows(maker);
+    MiddleGate middle(&gate, task);
+    for (size_t from = task.from, to = from; from < task.to; from = to) {
+      if (!middle.pass(from)) return;
+      to = std::min(from + most, task.to);
+      for (size_t row = from; row < to; row++)
+        staged_row(maker, task.tensor, row, space->stage.data() + (row - from) * rows.tensor.row_bytes);
+      rows.write(from, to, space->stage.data());
+    }
+    middle.pass(task.to);
   }
 
   void staged_lane(uint32_t index, size_t head, size_t j, uint8_t *out) const {
@@ -190,6 +223,7 @@ struct Step {
   void write(const FoldTask &task, const Tensor &tensor, FoldSpace *space) const {
     if (!gate.pass()) return;
     if (tensor.transposed) write_lanes(task, tensor, space);
+    else if (fold.staged) write_staged_rows(task, space);
     else write_rows(task, space);
     gate.pass();
   }

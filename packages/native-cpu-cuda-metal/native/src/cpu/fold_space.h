@@ -4,17 +4,21 @@
 
 #include "common/scratch.h"
 #include "cpu/rope.h"
+#include "cpu/row_batch.h"
 
 namespace kvfold {
 namespace cpu {
 
 struct FoldSpace {
   static constexpr size_t kStageBytes = 8192;
+  /// Of the cells of a batch: two batches and the stage fit the nearest cache, and memory has time to answer.
+  static constexpr size_t kBatchBytes = 8192;
 
   Scratch<float> floats;
   float *member = nullptr, *sum = nullptr;  // [dim] each
   Angles angles;
   Scratch<uint8_t> stage;  // new rows on their way to the cache
+  Scratch<RowBatch> batches;  // the rows that are made and those that are made next
 
   // One head of a transposed tensor: its sums in CSR form, and its copies.
   Scratch<uint32_t> offsets;            // [rows + 1]; empty for copies
@@ -25,7 +29,9 @@ struct FoldSpace {
 
   bool allocate(size_t dim, size_t stage_bytes) {
     const size_t pairs = dim / 2;
-    if (!floats.allocate(2 * dim + Angles::kKept * 2 * pairs) || !stage.allocate(stage_bytes)) return false;
+    if (!floats.allocate(2 * dim + Angles::kKept * 2 * pairs) || !stage.allocate(stage_bytes) ||
+        !batches.allocate(2))
+      return false;
     member = floats.data();
     sum = member + dim;
     angles.bind(sum + dim, pairs);

@@ -55,14 +55,6 @@ class FoldTasks {
   std::vector<size_t> begins_;  // of the tensor after
 };
 
-/// Rows of a batch: at most `bytes`, and whole cache lines where that can be.
-inline size_t batch_rows(size_t row_bytes, size_t bytes) {
-  size_t lines = 64;  // rows after which a line begins again
-  while (lines > 1 && lines / 2 * row_bytes % 64 == 0) lines /= 2;
-  const size_t most = std::max<size_t>(1, bytes / row_bytes);
-  return most < lines ? most : most / lines * lines;
-}
-
 /// memcpy, or past the caches.
 struct Copy {
   bool streaming;

@@ -43,21 +43,51 @@ bool RowMaker::keeps(size_t row) const {
   return fold_.target->slots.data[cell] == fold_.destination(row) && recipe_.turn(row, 0, cell) == 0;
 }
 
-const uint8_t *RowMaker::source(size_t row, size_t index, size_t *bytes) const {
-  const kvfold_plan &plan = *fold_.plan;
-  if (plan.layout == KVFOLD_COMPOSITE) {
-    *bytes = tensor_.slice_bytes;
-    return index < tensor_.heads ? slice(composite_cell(row, index), index) : nullptr;
-  }
-  *bytes = tensor_.row_bytes;
-  const size_t m = plan.offsets.data[row] + index;
-  return m < plan.offsets.data[row + 1] ? slice(plan.members.data[m], 0) : nullptr;
-}
-
 size_t RowMaker::source_bytes() const {
   const kvfold_plan &plan = *fold_.plan;
   if (plan.layout == KVFOLD_COMPOSITE) return tensor_.row_bytes;
   return static_cast<size_t>(plan.members.length) * tensor_.row_bytes / plan.rows;
+}
+
+bool RowMaker::turned(size_t row, size_t head) const {
+  if (!turns_) return false;
+  const kvfold_plan &plan = *fold_.plan;
+  const float *weights = recipe_.weights(head);
+  for (size_t m = plan.offsets.data[row], end = plan.offsets.data[row + 1]; m < end; m++) {
+    if (weights[m] != 0.0f && recipe_.turn(row, head, plan.members.data[m]) != 0) return true;
+  }
+  return false;
+}
+
+void RowMaker::gather(size_t from, size_t to, RowBatch *batch) const {
+  batch->clear(from);
+  while (batch->end < to && gather_row(batch->end, batch)) batch->end++;
+}
+
+bool RowMaker::gather_row(size_t row, RowBatch *batch) const {
+  const kvfold_plan &plan = *fold_.plan;
+  if (plan.layout == KVFOLD_COMPOSITE) {
+    if (!batch->has_room(tensor_.heads, tensor_.heads)) return false;
+    for (size_t head = 0; head < tensor_.heads; head++) {
+      batch->add_term(slice(composite_cell(row, head), head), 1.0f);
+      batch->end_piece();
+    }
+    return true;
+  }
+  const size_t first = plan.offsets.data[row], end = plan.offsets.data[row + 1];
+  const size_t pieces = uniform_ ? 1 : tensor_.heads;
+  if (end - first > kMembers || !batch->has_room(pieces, pieces * (end - first)) || keeps(row)) return false;
+  for (size_t head = 0; head < pieces; head++) {
+    if (turned(row, head)) return false;
+  }
+  for (size_t head = 0; head < pieces; head++) {
+    const float *weights = recipe_.weights(head);
+    for (size_t m = first; m < end; m++) {
+      if (weights[m] != 0.0f) batch->add_term(slice(plan.members.data[m], head), weights[m]);
+    }
+    batch->end_piece();
+  }
+  return true;
 }
 
 void RowMaker::make_row(size_t row, FoldSpace *space, uint8_t *out) const {
@@ -66,35 +96,29 @@ void RowMaker::make_row(size_t row, FoldSpace *space, uint8_t *out) const {
 }
 
 void RowMaker::make(size_t row, size_t head, size_t heads, FoldSpace *space, uint8_t *out) const {
-  const size_t bytes = heads * tensor_.slice_bytes;
   if (fold_.plan->layout == KVFOLD_COMPOSITE) {
-    std::memcpy(out, slice(composite_cell(row, head), head), bytes);
+    std::memcpy(out, slice(composite_cell(row, head), head), tensor_.slice_bytes);
     return;
   }
   const kvfold_plan &plan = *fold_.plan;
   const float *weights = recipe_.weights(head);
   const uint8_t *from[kMembers];
   float used[kMembers];
-  size_t count = 0;
-  bool turned = false;
+  uint32_t count = 0;
   for (size_t m = plan.offsets.data[row], end = plan.offsets.data[row + 1]; m < end; m++) {
     if (weights[m] == 0.0f) continue;
-    const uint32_t cell = plan.members.data[m];
-    turned = turned || (turns_ && recipe_.turn(row, head, cell) != 0);
     if (count < kMembers) {
-      from[count] = slice(cell, head);
+      from[count] = slice(plan.members.data[m], head);
       used[count] = weights[m];
     }
     count++;
   }
-  if (turned || count > kMembers) {
-    for (size_t h = head; h < head + heads; h++, out += tensor_.slice_bytes)
-      make_at_length(row, h, turned, space, out);
-  } else if (count == 1 && used[0] == 1.0f) {
-    std::memcpy(out, from[0], bytes);
-  } else {
-    kernels().sum(tensor_.type, from, used, count, out, heads * tensor_.dim);
+  const bool turns = turned(row, head);
+  if (!turns && count <= kMembers) {
+    const Pieces none{nullptr, nullptr, nullptr, 0};
+    return kernels().make(tensor_.type, {from, used, &count, 1}, none, heads * tensor_.dim, out);
   }
+  for (size_t h = head; h < head + heads; h++, out += tensor_.slice_bytes) make_at_length(row, h, turns, space, out);
 }
 
 /// Turned members are summed outside of the Hadamard basis, which is entered again once.

@@ -19,6 +19,11 @@ class RowMaker {
 
   RowMaker(const Fold &fold, uint32_t index, From from);
 
+  /// Looks up rows from `from` on, as far as `to` or as the batch has room; stops at a row that stays where it is, and at
+  /// one that only make_row() makes: of turned keys, or of very many members.
+  void gather(size_t from, size_t to, RowBatch *batch) const;
+  /// Channels of a piece of a batch.
+  size_t piece_channels() const { return uniform_ ? size_t{tensor_.heads} * tensor_.dim : tensor_.dim; }
   /// out: [row bytes]
   void make_row(size_t row, FoldSpace *space, uint8_t *out) const;
   /// out: [slice bytes]
@@ -27,8 +32,6 @@ class RowMaker {
   bool keeps(size_t row) const;
   /// Bytes of a head of a cell.
   const uint8_t *slice(size_t cell, size_t head) const;
-  /// The index-th piece of memory that a row is made of, or NULL past the last.
-  const uint8_t *source(size_t row, size_t index, size_t *bytes) const;
   /// Bytes that a row is made of, on average.
   size_t source_bytes() const;
   const Tensor &tensor() const { return tensor_; }
@@ -37,6 +40,8 @@ class RowMaker {
  private:
   static constexpr size_t kMembers = 64;  // of a sum that needs no memory between
 
+  bool gather_row(size_t row, RowBatch *batch) const;
+  bool turned(size_t row, size_t head) const;
   void make(size_t row, size_t head, size_t heads, FoldSpace *space, uint8_t *out) const;
   void make_at_length(size_t row, size_t head, bool turned, FoldSpace *space, uint8_t *out) const;
   size_t composite_cell(size_t row, size_t head) const;

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "cpu/arch/body.h"
+#include "cpu/arch/x86_half.h"
 
 namespace kvfold {
 namespace cpu {
@@ -40,27 +41,40 @@ struct Vec {
   static Reg load_i8(const uint8_t *from) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(quarter(from))));
   }
-  static void store_levels(uint8_t *to, const Reg *x) {
+  static __m256i levels(const Reg *x) {
     // packing works in halves of 16 bytes: words 0 4 1 5 2 6 3 7 are brought back in order
     const __m256i low = _mm256_packs_epi32(_mm256_cvttps_epi32(x[0]), _mm256_cvttps_epi32(x[1]));
     const __m256i high = _mm256_packs_epi32(_mm256_cvttps_epi32(x[2]), _mm256_cvttps_epi32(x[3]));
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), bytes);
+    return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
   }
-  static float half(const uint8_t *from) {
-    uint16_t bits;
-    memcpy(&bits, from, sizeof bits);
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
+  static void store_levels(uint8_t *to, const Reg *x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), levels(x));
   }
-  static void store_half(uint8_t *to, float value) {
-    const int bits = _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT));
-    memcpy(to, &bits, 2);
+  /// Halves away from zero. A NaN becomes the least integer, packs into -128 and ends as -127.
+  static void store_rounded(uint8_t *to, const Reg *x) {
+    Reg away[4];
+    for (size_t r = 0; r < 4; r++) away[r] = half_away(x[r]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), _mm256_max_epi8(levels(away), _mm256_set1_epi8(-127)));
+  }
+  static float half(const uint8_t *from) { return load_half(from); }
+  static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
+  static void scales(const uint8_t *const *from, size_t at, const float *weights, Reg *scale) {
+    const __m128 four = four_scales(from, at, weights);
+    const Reg both = _mm256_insertf128_ps(_mm256_castps128_ps256(four), four, 1);
+    scale[0] = _mm256_permute_ps(both, 0x00);
+    scale[1] = _mm256_permute_ps(both, 0x55);
+    scale[2] = _mm256_permute_ps(both, 0xaa);
+    scale[3] = _mm256_permute_ps(both, 0xff);
   }
 
   static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm256_sub_ps(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm256_mul_ps(a, b); }
+  static Reg div(Reg a, Reg b) { return _mm256_div_ps(a, b); }
+  static Reg at_least(Reg a, float limit, Reg x) {
+    return _mm256_and_ps(_mm256_cmp_ps(a, _mm256_set1_ps(limit), _CMP_GE_OQ), x);
+  }
   static Reg abs(Reg a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
   static Reg greater(Reg a, Reg b) { return _mm256_max_ps(a, b); }
   static Reg less(Reg a, Reg b) { return _mm256_min_ps(a, b); }
@@ -72,6 +86,12 @@ struct Vec {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));
     return _mm_cvtss_f32(_mm_max_ss(half, _mm_movehdup_ps(half)));
+  }
+  static Reg largest_lanes(const Reg *a) {
+    const Reg ab = _mm256_max_ps(_mm256_unpacklo_ps(a[0], a[1]), _mm256_unpackhi_ps(a[0], a[1]));
+    const Reg cd = _mm256_max_ps(_mm256_unpacklo_ps(a[2], a[3]), _mm256_unpackhi_ps(a[2], a[3]));
+    const Reg all = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    return _mm256_max_ps(all, _mm256_permute2f128_ps(all, all, 1));
   }
   static float least_lane(Reg a) {
     __m128 half = _mm_min_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "cpu/arch/body.h"
+#include "cpu/arch/x86_half.h"
 
 namespace kvfold {
 namespace cpu {
@@ -45,19 +46,30 @@ struct Vec {
       _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * i), bytes);
     }
   }
-  static float half(const uint8_t *from) {
-    uint16_t bits;
-    memcpy(&bits, from, sizeof bits);
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
+  /// Halves away from zero. A NaN becomes the least integer, saturates at -128 and ends as -127.
+  static void store_rounded(uint8_t *to, const Reg *x) {
+    for (size_t i = 0; i < 2; i++) {
+      const __m128i bytes = _mm512_cvtsepi32_epi8(_mm512_cvttps_epi32(half_away(x[i])));
+      _mm_storeu_si128(reinterpret_cast<__m128i *>(to + 16 * i), _mm_max_epi8(bytes, _mm_set1_epi8(-127)));
+    }
   }
-  static void store_half(uint8_t *to, float value) {
-    const int bits = _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT));
-    memcpy(to, &bits, 2);
+  static float half(const uint8_t *from) { return load_half(from); }
+  static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
+  static void scales(const uint8_t *const *from, size_t at, const float *weights, Reg *scale) {
+    const Reg all = _mm512_broadcast_f32x4(four_scales(from, at, weights));
+    scale[0] = _mm512_permute_ps(all, 0x00);
+    scale[1] = _mm512_permute_ps(all, 0x55);
+    scale[2] = _mm512_permute_ps(all, 0xaa);
+    scale[3] = _mm512_permute_ps(all, 0xff);
   }
 
   static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
+  static Reg div(Reg a, Reg b) { return _mm512_div_ps(a, b); }
+  static Reg at_least(Reg a, float limit, Reg x) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_set1_ps(limit), _CMP_GE_OQ), x);
+  }
   static Reg abs(Reg a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
   static Reg greater(Reg a, Reg b) { return _mm512_max_ps(a, b); }
   static Reg less(Reg a, Reg b) { return _mm512_min_ps(a, b); }
@@ -66,6 +78,13 @@ struct Vec {
     return _mm512_add_ps(a, _mm512_or_ps(sign, _mm512_set1_ps(0x1.fffffep-2f)));
   }
   static float largest_lane(Reg a) { return _mm512_reduce_max_ps(a); }
+  static Reg largest_lanes(const Reg *a) {
+    const Reg ab = _mm512_max_ps(_mm512_unpacklo_ps(a[0], a[1]), _mm512_unpackhi_ps(a[0], a[1]));
+    const Reg cd = _mm512_max_ps(_mm512_unpacklo_ps(a[2], a[3]), _mm512_unpackhi_ps(a[2], a[3]));
+    Reg all = _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    all = _mm512_max_ps(all, _mm512_shuffle_f32x4(all, all, 0x4e));
+    return _mm512_max_ps(all, _mm512_shuffle_f32x4(all, all, 0xb1));
+  }
   static float least_lane(Reg a) { return _mm512_reduce_min_ps(a); }
 
   static void stream(uint8_t *to, const uint8_t *from, size_t bytes) {

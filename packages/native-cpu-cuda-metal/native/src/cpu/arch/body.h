@@ -3,6 +3,7 @@
 #define KVFOLD_CPU_ARCH_BODY_H
 
 #include "cpu/arch/kernels.h"
+#include "cpu/arch/pieces.h"
 #include "cpu/arch/storage.h"
 #include "cpu/arch/turn.h"
 
@@ -22,9 +23,8 @@ struct Body {
     for_type<V>(type, [=](auto rows) { decltype(rows)::encode(from, to, count); });
   }
 
-  static void sum(int32_t type, const uint8_t *const *from, const float *weights, size_t members, uint8_t *to,
-                  size_t count) {
-    for_type<V>(type, [=](auto rows) { decltype(rows)::sum(from, weights, members, to, count); });
+  static void make(int32_t type, const Pieces &pieces, const Pieces &ahead, size_t count, uint8_t *to) {
+    for_type<V>(type, [&](auto rows) { make_pieces<decltype(rows)>(pieces, ahead, count, to); });
   }
 
   static void add_scaled(const float *__restrict row, float weight, float *__restrict sum, size_t count) {
@@ -99,7 +99,7 @@ struct Body {
 
   /// A constant: nothing compiled for an instruction set may run before it is known to be there.
   static constexpr Kernels table(const char *isa) {
-    return {isa,      decode,         encode,         sum, add_scaled,  sum_lane,  Turn<V>::angles, Turn<V>::rotate,
+    return {isa,      decode,         encode,         make, add_scaled,  sum_lane,  Turn<V>::angles, Turn<V>::rotate,
             Turn<V>::hadamard, dot, add_to_mean, V::stream, V::fence};
   }
 };

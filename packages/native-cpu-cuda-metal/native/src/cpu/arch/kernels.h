@@ -9,6 +9,15 @@
 namespace kvfold {
 namespace cpu {
 
+/// Pieces of new rows, all of one size, one behind the other. Piece i is made of the terms [ends[i - 1], ends[i]): their
+/// weighted sum, or the bytes of a single term of weight 1.
+struct Pieces {
+  const uint8_t *const *from;  // [terms]
+  const float *weights;        // [terms]
+  const uint32_t *ends;        // [count]
+  size_t count;
+};
+
 /// Products are rounded before they are added, sums run in the order written here, so bits do not depend on the table.
 /// `type` is an enum kvfold_dtype; counts are in channels, a multiple of 32 for block types.
 struct Kernels {
@@ -17,9 +26,9 @@ struct Kernels {
   void (*decode)(int32_t type, const uint8_t *from, float *to, size_t count);
   void (*encode)(int32_t type, const float *from, uint8_t *to, size_t count);
 
-  /// to = encode(0 + weights[0] decode(from[0]) + weights[1] decode(from[1]) ...), without a detour over memory.
-  void (*sum)(int32_t type, const uint8_t *const *from, const float *weights, size_t members, uint8_t *to,
-              size_t count);
+  /// Every piece, of `count` channels: encode(0 + weights[0] decode(from[0]) + weights[1] decode(from[1]) ...), without
+  /// a detour over memory. Meanwhile the terms of `ahead` are asked for, pieces of the same size that are made next.
+  void (*make)(int32_t type, const Pieces &pieces, const Pieces &ahead, size_t count, uint8_t *to);
   /// sum += weight * row
   void (*add_scaled)(const float *row, float weight, float *sum, size_t count);
 

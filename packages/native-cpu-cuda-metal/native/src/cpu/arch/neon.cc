@@ -46,6 +46,12 @@ struct Vec {
       vst1q_u8(to + 4 * i, vreinterpretq_u8_s8(bytes));
     }
   }
+  /// Halves away from zero; NaN gives -127.
+  static void store_rounded(uint8_t *to, const Reg *x) {
+    Reg level[8];
+    for (size_t r = 0; r < 8; r++) level[r] = half_away(greater(x[r], set1(-127.0f)));
+    store_levels(to, level);
+  }
   static float half(const uint8_t *from) {
     uint16_t bits;
     memcpy(&bits, from, sizeof bits);
@@ -56,9 +62,26 @@ struct Vec {
     memcpy(to, &bits, sizeof bits);
   }
 
+  static void scales(const uint8_t *const *from, size_t at, const float *weights, Reg *scale) {
+    uint16x4_t bits = vdup_n_u16(0);
+    bits = vld1_lane_u16(reinterpret_cast<const uint16_t *>(from[0] + at), bits, 0);
+    bits = vld1_lane_u16(reinterpret_cast<const uint16_t *>(from[1] + at), bits, 1);
+    bits = vld1_lane_u16(reinterpret_cast<const uint16_t *>(from[2] + at), bits, 2);
+    bits = vld1_lane_u16(reinterpret_cast<const uint16_t *>(from[3] + at), bits, 3);
+    const Reg four = vmulq_f32(vld1q_f32(weights), vcvt_f32_f16(vreinterpret_f16_u16(bits)));
+    scale[0] = vdupq_laneq_f32(four, 0);
+    scale[1] = vdupq_laneq_f32(four, 1);
+    scale[2] = vdupq_laneq_f32(four, 2);
+    scale[3] = vdupq_laneq_f32(four, 3);
+  }
+
   static Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
   static Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }
   static Reg mul(Reg a, Reg b) { return vmulq_f32(a, b); }
+  static Reg div(Reg a, Reg b) { return vdivq_f32(a, b); }
+  static Reg at_least(Reg a, float limit, Reg x) {
+    return vreinterpretq_f32_u32(vandq_u32(vcgeq_f32(a, vdupq_n_f32(limit)), vreinterpretq_u32_f32(x)));
+  }
   static Reg abs(Reg a) { return vabsq_f32(a); }
   // not vmaxq_f32: that gives NaN where one of them is NaN
   static Reg greater(Reg a, Reg b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
@@ -69,6 +92,7 @@ struct Vec {
     return vaddq_f32(a, vreinterpretq_f32_u32(vorrq_u32(sign, half)));
   }
   static float largest_lane(Reg a) { return vmaxvq_f32(a); }
+  static Reg largest_lanes(const Reg *a) { return vpmaxq_f32(vpmaxq_f32(a[0], a[1]), vpmaxq_f32(a[2], a[3])); }
   static float least_lane(Reg a) { return vminvq_f32(a); }
 
   static void stream(uint8_t *to, const uint8_t *from, size_t bytes) { memcpy(to, from, bytes); }

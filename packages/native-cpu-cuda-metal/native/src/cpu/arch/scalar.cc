@@ -62,11 +62,22 @@ struct Vec {
   static void store_levels(uint8_t *to, const Reg *x) {
     for (size_t i = 0; i < 32; i++) to[i] = static_cast<uint8_t>(static_cast<int8_t>(x[i / kWidth].x[i % kWidth]));
   }
+  /// 32 floats between -127 and 127, rounded to signed bytes, halves away from zero; NaN gives -127.
+  static void store_rounded(uint8_t *to, const Reg *x) {
+    Reg level[4];
+    for (size_t r = 0; r < 4; r++) level[r] = half_away(greater(x[r], set1(-127.0f)));
+    store_levels(to, level);
+  }
   /// One f16.
   static float half(const uint8_t *from) { return f16_to_f32(bits16(from)); }
   static void store_half(uint8_t *to, float value) {
     const uint16_t bits = f32_to_f16(value);
     memcpy(to, &bits, sizeof bits);
+  }
+
+  /// All lanes of scale[i]: weights[i] * the f16 at from[i] + at, for four of them.
+  static void scales(const uint8_t *const *from, size_t at, const float *weights, Reg *scale) {
+    for (size_t i = 0; i < 4; i++) scale[i] = set1(weights[i] * half(from[i] + at));
   }
 
   static Reg add(Reg a, Reg b) {
@@ -77,6 +88,13 @@ struct Vec {
   }
   static Reg mul(Reg a, Reg b) {
     return each([=](size_t i) { return a.x[i] * b.x[i]; });
+  }
+  static Reg div(Reg a, Reg b) {
+    return each([=](size_t i) { return a.x[i] / b.x[i]; });
+  }
+  /// a >= limit ? x : 0
+  static Reg at_least(Reg a, float limit, Reg x) {
+    return each([=](size_t i) { return a.x[i] >= limit ? x.x[i] : 0.0f; });
   }
   static Reg abs(Reg a) {
     return each([=](size_t i) { return a.x[i] < 0.0f ? -a.x[i] : a.x[i]; });
@@ -98,6 +116,10 @@ struct Vec {
     float best = a.x[0];
     for (size_t i = 1; i < kWidth; i++) best = a.x[i] > best ? a.x[i] : best;
     return best;
+  }
+  /// The largest lanes of four vectors, as the lanes of one.
+  static Reg largest_lanes(const Reg *a) {
+    return each([=](size_t i) { return largest_lane(a[i % 4]); });
   }
   static float least_lane(Reg a) {
     float best = a.x[0];

@@ -14,6 +14,7 @@
 #define KVFOLD_CPU_ARCH_STORAGE_H
 
 #include "cpu/arch/levels.h"
+#include "cpu/arch/pieces.h"
 #include "cpu/half.h"
 #include "kvfold/memory.h"
 
@@ -50,6 +51,8 @@ struct Elements {
   using Reg = typename V::Reg;
   static constexpr size_t kWidth = V::kWidth, kRegs = kChunk / kWidth;
 
+  static size_t bytes(size_t count) { return count * E::kBytes; }
+
   static void decode(const uint8_t *from, float *to, size_t count) {
     size_t i = 0;
     for (; i + kWidth <= count; i += kWidth) V::store(to + i, E::load(from + i * E::kBytes));
@@ -73,32 +76,42 @@ struct Elements {
   }
 
   template <size_t regs>
-  static void sum_at(const uint8_t *const *from, const float *weights, size_t members, uint8_t *to, size_t at) {
+  static void sum_at(const Terms &terms, uint8_t *to, size_t at) {
     Reg sum[regs];
     for (size_t r = 0; r < regs; r++) sum[r] = V::zero();
-    for (size_t m = 0; m < members; m++) {
-      const Reg weight = V::set1(weights[m]);
-      const uint8_t *row = from[m] + at;
+    for (size_t m = 0; m < terms.count; m++) {
+      const Reg weight = V::set1(terms.weights[m]);
+      const uint8_t *row = terms.from[m] + at;
       for (size_t r = 0; r < regs; r++)
         sum[r] = V::add(sum[r], V::mul(weight, E::load(row + r * kWidth * E::kBytes)));
     }
     for (size_t r = 0; r < regs; r++) E::store(to + at + r * kWidth * E::kBytes, sum[r]);
   }
 
-  static void sum(const uint8_t *const *from, const float *weights, size_t members, uint8_t *to, size_t count) {
-    size_t i = 0;
-    for (; i + kChunk <= count; i += kChunk) sum_at<kRegs>(from, weights, members, to, i * E::kBytes);
-    for (; i + kWidth <= count; i += kWidth) sum_at<1>(from, weights, members, to, i * E::kBytes);
-    if (i == count) return;
-    const size_t bytes = (count - i) * E::kBytes;
+  static void sum_rest(const Terms &terms, uint8_t *to, size_t at, size_t bytes) {
     uint8_t padded[kWidth * E::kBytes] = {0};
     Reg total = V::zero();
-    for (size_t m = 0; m < members; m++) {
-      memcpy(padded, from[m] + i * E::kBytes, bytes);
-      total = V::add(total, V::mul(V::set1(weights[m]), E::load(padded)));
+    for (size_t m = 0; m < terms.count; m++) {
+      memcpy(padded, terms.from[m] + at, bytes);
+      total = V::add(total, V::mul(V::set1(terms.weights[m]), E::load(padded)));
     }
     E::store(padded, total);
-    memcpy(to + i * E::kBytes, padded, bytes);
+    memcpy(to + at, padded, bytes);
+  }
+
+  /// Pieces [begin, end).
+  static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count, Lookahead *ahead) {
+    for (size_t piece = begin; piece < end; piece++, to += bytes(count)) {
+      const Terms terms(pieces, piece);
+      size_t i = 0;
+      for (; i + kChunk <= count; i += kChunk) {
+        ahead->reach(piece, (i + kChunk) * E::kBytes);
+        sum_at<kRegs>(terms, to, i * E::kBytes);
+      }
+      for (; i + kWidth <= count; i += kWidth) sum_at<1>(terms, to, i * E::kBytes);
+      if (i < count) sum_rest(terms, to, i * E::kBytes, (count - i) * E::kBytes);
+      ahead->reach(piece + 1, 0);
+    }
   }
 };
 
@@ -118,6 +131,18 @@ struct Chunk {
     for (size_t r = 0; r < kRegs; r++) V::store(to + r * kWidth, x[r]);
   }
 
+  static Chunk zero() {
+    Chunk chunk;
+    for (auto &reg : chunk.x) reg = V::zero();
+    return chunk;
+  }
+
+  /// Lane by lane the largest magnitude that is no NaN.
+  Reg magnitudes() const {
+    Reg best = V::zero();
+    for (size_t r = 0; r < kRegs; r++) best = V::greater(V::abs(x[r]), best);
+    return best;
+  }
   /// The largest and the least of all lanes that are no NaN, at least `from` and at most `from`.
   static float largest(const Reg *regs, float from) {
     Reg best = V::set1(from);
@@ -129,14 +154,9 @@ struct Chunk {
     for (size_t r = 0; r < kRegs; r++) best = V::less(regs[r], best);
     return V::least_lane(best);
   }
-  float largest_magnitude() const {
-    Reg magnitude[kRegs];
-    for (size_t r = 0; r < kRegs; r++) magnitude[r] = V::abs(x[r]);
-    return largest(magnitude, 0.0f);
-  }
   /// The first channel of the largest magnitude; 0 where all are 0 or NaN.
   float extreme() const {
-    const float magnitude = largest_magnitude();
+    const float magnitude = V::largest_lane(magnitudes());
     float lanes[kChunk];
     store(lanes);
     for (size_t i = 0; i < kChunk && magnitude > 0.0f; i++) {
@@ -144,6 +164,17 @@ struct Chunk {
     }
     return 0.0f;
   }
+};
+
+constexpr size_t kGroup = 4;
+
+/// Blocks on their way into a row.
+template <typename V>
+struct Group {
+  size_t count;  // at most kGroup
+  Chunk<V> block[kGroup];
+  float inverse[V::kWidth];    // q8_0: of the scales
+  uint8_t scale[2 * V::kWidth];  // in f16
 };
 
 template <typename V>
@@ -157,19 +188,47 @@ struct Q8 {
     for (size_t r = 0; r < kRegs; r++) chunk.x[r] = V::mul(V::load_i8(from + 2 + r * kWidth), d);
     return chunk;
   }
-  static void add(const uint8_t *from, float weight, Chunk<V> *sum) {
-    const Reg scale = V::set1(weight * V::half(from));
-    for (size_t r = 0; r < kRegs; r++)
-      sum->x[r] = V::add(sum->x[r], V::mul(V::load_i8(from + 2 + r * kWidth), scale));
+  /// total += the block `at` of n members. Register by register, so that sums and scales stay in registers.
+  template <size_t n>
+  static void add(const uint8_t *const *from, size_t at, const Reg *scale, Chunk<V> *total) {
+    for (size_t r = 0; r < kRegs; r++) {
+      Reg sum = total->x[r];
+      for (size_t i = 0; i < n; i++)
+        sum = V::add(sum, V::mul(V::load_i8(from[i] + at + 2 + r * kWidth), scale[i]));
+      total->x[r] = sum;
+    }
   }
-  static void encode(const Chunk<V> &chunk, uint8_t *to) {
-    const float d = chunk.largest_magnitude() / 127.0f;
+  static Chunk<V> sum(const Terms &terms, size_t at) {
+    Chunk<V> total = Chunk<V>::zero();
+    size_t m = 0;
+    for (; m + 4 <= terms.count; m += 4) {
+      Reg scale[4];
+      V::scales(terms.from + m, at, terms.weights + m, scale);
+      add<4>(terms.from + m, at, scale, &total);
+    }
+    for (; m < terms.count; m++) {
+      const Reg scale = V::set1(terms.weights[m] * V::half(terms.from[m] + at));
+      add<1>(terms.from + m, at, &scale, &total);
+    }
+    return total;
+  }
+  /// The scales of all blocks of a group at once; store() should come later, because divisions take long.
+  static void scale(Group<V> *group) {
+    Reg best[kGroup];
+    for (size_t i = 0; i < kGroup; i++) best[i] = i < group->count ? group->block[i].magnitudes() : V::zero();
+    const Reg d = V::div(V::largest_lanes(best), V::set1(127.0f));
     // a scale below the normal numbers is stored as 0; so no level is above 127, and NaN gives -127
-    const Reg inverse = V::set1(d >= 0x1p-126f ? 1.0f / d : 0.0f), low = V::set1(-127.0f);
-    V::store_half(to, d);
-    Reg level[kRegs];
-    for (size_t r = 0; r < kRegs; r++) level[r] = V::half_away(V::greater(V::mul(chunk.x[r], inverse), low));
-    V::store_levels(to + 2, level);
+    V::store(group->inverse, V::at_least(d, 0x1p-126f, V::div(V::set1(1.0f), d)));
+    V::store_f16(group->scale, d);
+  }
+  static void store(const Group<V> &group, uint8_t *to) {
+    for (size_t i = 0; i < group.count; i++, to += kBytes) {
+      const Reg inverse = V::set1(group.inverse[i]);
+      Reg level[kRegs];
+      for (size_t r = 0; r < kRegs; r++) level[r] = V::mul(group.block[i].x[r], inverse);
+      memcpy(to, group.scale + 2 * i, 2);
+      V::store_rounded(to + 2, level);
+    }
   }
 };
 
@@ -201,7 +260,16 @@ struct Small {
     const Reg scale = V::set1(weight);
     for (size_t r = 0; r < kRegs; r++) sum->x[r] = V::add(sum->x[r], V::mul(row.x[r], scale));
   }
-  static void encode(const Chunk<V> &chunk, uint8_t *to) {
+  static Chunk<V> sum(const Terms &terms, size_t at) {
+    Chunk<V> total = Chunk<V>::zero();
+    for (size_t m = 0; m < terms.count; m++) add(terms.from[m] + at, terms.weights[m], &total);
+    return total;
+  }
+  static void scale(Group<V> *) {}
+  static void store(const Group<V> &group, uint8_t *to) {
+    for (size_t i = 0; i < group.count; i++) store_one(group.block[i], to + i * kBytes);
+  }
+  static void store_one(const Chunk<V> &chunk, uint8_t *to) {
     // + 0: of zeros of both signs the one that is found depends on the number of lanes
     const float low = minimum ? Chunk<V>::least(chunk.x, kHuge) + 0.0f : 0.0f;
     const float high = minimum ? Chunk<V>::largest(chunk.x, -kHuge) + 0.0f : 0.0f;
@@ -225,29 +293,43 @@ struct Small {
 /// Rows of a block type.
 template <typename V, typename B>
 struct Blocks {
+  static size_t bytes(size_t count) { return count / kChunk * B::kBytes; }
+
   static void decode(const uint8_t *from, float *to, size_t count) {
     for (size_t i = 0; i < count; i += kChunk, from += B::kBytes) B::decode(from).store(to + i);
   }
-  static void encode(const float *from, uint8_t *to, size_t count) {
-    for (size_t i = 0; i < count; i += kChunk, to += B::kBytes) B::encode(Chunk<V>::load(from + i), to);
-  }
-  static Chunk<V> sum_block(const uint8_t *const *from, const float *weights, size_t members, size_t at) {
-    Chunk<V> total;
-    for (auto &lane : total.x) lane = V::zero();
-    for (size_t m = 0; m < members; m++) B::add(from[m] + at, weights[m], &total);
-    return total;
-  }
-  /// Four blocks are summed before they are encoded: an encoding mostly waits for its divisions, those of four blocks
-  /// wait together.
-  static void sum(const uint8_t *const *from, const float *weights, size_t members, uint8_t *to, size_t count) {
-    const size_t end = count / kChunk * B::kBytes;
-    size_t at = 0;
-    for (; at + 4 * B::kBytes <= end; at += 4 * B::kBytes) {
-      Chunk<V> total[4];
-      for (size_t i = 0; i < 4; i++) total[i] = sum_block(from, weights, members, at + i * B::kBytes);
-      for (size_t i = 0; i < 4; i++) B::encode(total[i], to + at + i * B::kBytes);
+  /// Stores groups one late: the scales of one are divided while the next is made.
+  template <typename Make>
+  static void each_group(uint8_t *to, size_t count, const Make &make) {
+    const size_t blocks = count / kChunk;
+    Group<V> groups[2];
+    for (size_t first = 0, turn = 0; first < blocks + kGroup; first += kGroup, turn ^= 1) {
+      if (first < blocks) {
+        groups[turn].count = blocks - first < kGroup ? blocks - first : kGroup;
+        for (size_t i = 0; i < groups[turn].count; i++) groups[turn].block[i] = make(first + i);
+        B::scale(&groups[turn]);
+      }
+      if (first > 0) B::store(groups[turn ^ 1], to + (first - kGroup) * B::kBytes);
     }
-    for (; at < end; at += B::kBytes) B::encode(sum_block(from, weights, members, at), to + at);
+  }
+  static void encode(const float *from, uint8_t *to, size_t count) {
+    each_group(to, count, [=](size_t block) { return Chunk<V>::load(from + block * kChunk); });
+  }
+  /// Pieces [begin, end); groups do not end where a piece does.
+  static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count, Lookahead *ahead) {
+    Terms terms(pieces, begin);
+    size_t piece = begin, at = 0;
+    each_group(to, (end - begin) * count, [&](size_t) {
+      if (at == bytes(count)) {
+        terms = Terms(pieces, ++piece);
+        at = 0;
+      }
+      ahead->reach(piece, at + B::kBytes);
+      const Chunk<V> total = B::sum(terms, at);
+      at += B::kBytes;
+      return total;
+    });
+    ahead->reach(end, 0);
   }
 };
 
