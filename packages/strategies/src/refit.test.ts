@@ -20,7 +20,7 @@ describe("refit keeps", () => {
   });
 
   it("asks for the fit of its options, on this sample", async () => {
-    const made = await planOf({ lambda: 0.1, maxRows: 100, horizon: 64, holdout: 3 });
+    const made = await planOf({ lambda: 0.1, maxRows: 200, fitRows: 100, horizon: 64, holdout: 3 });
     const { hash } = zeroQueries(400, [2]);
     expect(made.fit).toMatchObject({
       method: "ridge",
