@@ -6,6 +6,6 @@ export default defineConfig({
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     pool: "forks",
     isolate: false, // nothing here has a global state, and the files are many and small
-    testTimeout: 60_000,
+    testTimeout: 180_000,
   },
 });

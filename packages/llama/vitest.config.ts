@@ -5,6 +5,6 @@ export default defineConfig({
     name: "llama",
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     pool: "forks",
-    testTimeout: 60_000,
+    testTimeout: 180_000,
   },
 });

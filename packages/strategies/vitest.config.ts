@@ -5,6 +5,6 @@ export default defineConfig({
     name: "strategies",
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     pool: "forks",
-    testTimeout: 60_000,
+    testTimeout: 180_000,
   },
 });
