@@ -106,9 +106,16 @@ void pieces(const Kernels &fast, const Kernels &plain, int32_t type, cases::Rand
   const Made made(plain, type, count, random), ahead(plain, type, count, random);
   const size_t bytes = made.ends.size() * bytes_of(type, count);
   Guarded a(bytes), b(bytes), c(bytes);
-  fast.make(type, made.pieces(), ahead.pieces(), count, a.data());
-  plain.make(type, made.pieces(), ahead.pieces(), count, b.data());
+  const size_t sent = random->below(3000), shift = random->below(64);
+  std::vector<uint8_t> behind(sent + 1);
+  for (uint8_t &byte : behind) byte = static_cast<uint8_t>(random->below(256));
+  Guarded there(sent + 64), expected(sent + 64);
+  std::memcpy(expected.data() + shift, behind.data(), sent);
+  fast.make(type, made.pieces(), ahead.pieces(), {there.data() + shift, behind.data(), sent}, count, a.data());
+  fast.fence();
+  plain.make(type, made.pieces(), ahead.pieces(), {nullptr, nullptr, 0}, count, b.data());
   CHECK_MESSAGE(same(a, b), fast.isa);
+  CHECK_MESSAGE(same(there, expected), fast.isa);
   if (type == KVFOLD_Q8_0) return;  // whose sums have a product less
   make_slowly(fast, type, made, count, c.data());
   CHECK_MESSAGE(same(a, c), fast.isa);

@@ -10,45 +10,12 @@
 
 #include "cpu/lane_maker.h"
 #include "cpu/pool.h"
-#include "cpu/row_maker.h"
+#include "cpu/row_copy.h"
+#include "cpu/row_writer.h"
 
 namespace kvfold {
 namespace cpu {
 namespace {
-
-/// Calls run(row, count) for rows of [from, to) whose destinations follow each other.
-template <typename Run>
-void each_run(const Fold &fold, size_t from, size_t to, const Run &run) {
-  for (size_t row = from, next = row; row < to; row = next) {
-    const size_t offset = fold.destination(row) - row;
-    for (next = row + 1; next < to && fold.destination(next) - next == offset;) next++;
-    run(row, next - row);
-  }
-}
-
-struct RowCopy {
-  const Fold &fold;
-  const Tensor tensor;
-  uint8_t *log;
-  const Copy copy;
-
-  uint8_t *destination(size_t row) const { return tensor.slice(fold.destination(row), 0); }
-  uint8_t *logged(size_t row) const { return log + row * tensor.row_bytes; }
-  void save(size_t from, size_t to) const {
-    each_run(fold, from, to,
-             [&](size_t row, size_t count) { copy(logged(row), destination(row), count * tensor.row_bytes); });
-  }
-  void restore(size_t from, size_t to) const {
-    each_run(fold, from, to,
-             [&](size_t row, size_t count) { copy(destination(row), logged(row), count * tensor.row_bytes); });
-  }
-  /// New rows, [to - from, row bytes].
-  void write(size_t from, size_t to, const uint8_t *rows) const {
-    each_run(fold, from, to, [&](size_t row, size_t count) {
-      copy(destination(row), rows + (row - from) * tensor.row_bytes, count * tensor.row_bytes);
-    });
-  }
-};
 
 struct LaneCopy {
   const Fold &fold;
@@ -69,21 +36,6 @@ struct LaneCopy {
       if (count == 1) copy_element(to_cache ? cells : other, to_cache ? other : cells, element);
       else std::memcpy(to_cache ? cells : other, to_cache ? other : cells, count * element);
     });
-  }
-};
-
-/// A fault in the middle of a task, where half of its rows have been written.
-struct MiddleGate {
-  FaultGate &gate;
-  const size_t middle;
-  bool passed = false;
-
-  MiddleGate(FaultGate *faults, const FoldTask &task) : gate(*faults), middle(task.from + (task.to - task.from) / 2) {}
-
-  bool pass(size_t row) {
-    if (passed || row < middle) return true;
-    passed = true;
-    return gate.pass();
   }
 };
 
@@ -124,78 +76,6 @@ struct Step {
     for (size_t j = task.from; j < task.to; j++) lanes_of(task.tensor).restore(task.head * tensor.dim + j);
   }
 
-  /// A row that waits in scratch, or is a copy.
-  void staged_row(const RowMaker &maker, uint32_t index, size_t row, uint8_t *out) const {
-    const size_t bytes = maker.tensor().slice_bytes;
-    for (size_t head = 0; head < maker.tensor().heads; head++) {
-      const uint32_t entry = fold.table.entry(head, row), at = SliceTable::index(entry);
-      const uint8_t *from = fold.tensors[index].scratch.data() + at * bytes;
-      if (!SliceTable::is_computed(entry)) from = maker.slice(static_cast<size_t>(maker.copied_cell(row, head)), head);
-      std::memcpy(out + head * bytes, from, bytes);
-    }
-  }
-
-  /// Rows of a batch: at most `bytes` of their cells and what the stage holds, and whole cache lines where that can be.
-  static size_t batch_rows(const RowMaker &maker) {
-    const size_t bytes = maker.tensor().row_bytes, room = std::max<size_t>(1, FoldSpace::kStageBytes / bytes);
-    size_t lines = 64;  // rows after which a line begins again
-    while (lines > 1 && lines / 2 * bytes % 64 == 0) lines /= 2;
-    const size_t wanted = FoldSpace::kBatchBytes / std::max<size_t>(1, maker.source_bytes());
-    const size_t most = std::min(room, std::max<size_t>(1, wanted));
-    if (most < lines) return lines <= std::min(room, 2 * most) ? lines : most;
-    return most / lines * lines;
-  }
-
-  /// Row that stays where it is, or that takes longer than a batch can.
-  void write_alone(const RowMaker &maker, const RowCopy &rows, size_t row, FoldSpace *space) const {
-    if (maker.keeps(row)) return;
-    maker.make_row(row, space, space->stage.data());
-    rows.write(row, row + 1, space->stage.data());
-  }
-
-  /// New rows of a task, through a stage that stays in the nearest cache: so whole lines are written. While one batch is
-  /// made, the cells of the next are on their way from memory.
-  void write_rows(const FoldTask &task, FoldSpace *space) const {
-    const RowMaker maker(fold, task.tensor, RowMaker::From::log);
-    const RowCopy rows = rows_of(task.tensor);
-    const size_t most = batch_rows(maker);
-    RowBatch *now = &space->batches[0], *next = &space->batches[1];
-    const auto gather = [&](size_t from, RowBatch *batch) {
-      maker.gather(from, std::min(task.to, (from / most + 1) * most), batch);
-    };
-    MiddleGate middle(&gate, task);
-    gather(task.from, now);
-    for (size_t row = task.from; row < task.to;) {
-      if (!middle.pass(row)) return;
-      if (now->empty()) {
-        write_alone(maker, rows, row++, space);
-        gather(row, now);
-        continue;
-      }
-      gather(now->end, next);
-      kernels().make(rows.tensor.type, now->list(), next->list(), maker.piece_channels(), space->stage.data());
-      rows.write(now->begin, now->end, space->stage.data());
-      row = now->end;
-      std::swap(now, next);
-    }
-    middle.pass(task.to);
-  }
-
-  void write_staged_rows(const FoldTask &task, FoldSpace *space) const {
-    const RowMaker maker(fold, task.tensor, RowMaker::From::log);
-    const RowCopy rows = rows_of(task.tensor);
-    const size_t most = batch_rows(maker);
-    MiddleGate middle(&gate, task);
-    for (size_t from = task.from, to = from; from < task.to; from = to) {
-      if (!middle.pass(from)) return;
-      to = std::min(from + most, task.to);
-      for (size_t row = from; row < to; row++)
-        staged_row(maker, task.tensor, row, space->stage.data() + (row - from) * rows.tensor.row_bytes);
-      rows.write(from, to, space->stage.data());
-    }
-    middle.pass(task.to);
-  }
-
   void staged_lane(uint32_t index, size_t head, size_t j, uint8_t *out) const {
     const Tensor tensor = fold.tensor(index);
     const size_t bytes = tensor.element_bytes, before = fold.table.computed_before(head);
@@ -223,8 +103,7 @@ struct Step {
   void write(const FoldTask &task, const Tensor &tensor, FoldSpace *space) const {
     if (!gate.pass()) return;
     if (tensor.transposed) write_lanes(task, tensor, space);
-    else if (fold.staged) write_staged_rows(task, space);
-    else write_rows(task, space);
+    else RowWriter(fold, rows_of(task.tensor), task, space, &gate).write();
     gate.pass();
   }
 };

@@ -88,7 +88,7 @@ kvfold_status reserve_spaces(Fold *fold, uint32_t threads, kvfold_error *error) 
     const Tensor tensor = fold->tensor(i);
     dim = std::max<size_t>(dim, tensor.dim);
     lanes = lanes || tensor.transposed;
-    stage = std::max(stage, tensor.transposed ? fold->plan->rows * tensor.element_bytes : tensor.row_bytes);
+    stage = std::max(stage, tensor.transposed ? fold->plan->rows * tensor.element_bytes : 2 * tensor.row_bytes);
   }
   fold->spaces.reset(new FoldSpace[threads]);
   fold->space_count = threads;

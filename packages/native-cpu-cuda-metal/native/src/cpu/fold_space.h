@@ -17,7 +17,7 @@ struct FoldSpace {
   Scratch<float> floats;
   float *member = nullptr, *sum = nullptr;  // [dim] each
   Angles angles;
-  Scratch<uint8_t> stage;  // new rows on their way to the cache
+  Scratch<uint8_t> stage;     // new rows on their way to the cache
   Scratch<RowBatch> batches;  // the rows that are made and those that are made next
 
   // One head of a transposed tensor: its sums in CSR form, and its copies.

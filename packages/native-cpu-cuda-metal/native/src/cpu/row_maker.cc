@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/prefetch.h"
 #include "cpu/quant.h"
 
 namespace kvfold {
@@ -90,6 +91,15 @@ bool RowMaker::gather_row(size_t row, RowBatch *batch) const {
   return true;
 }
 
+void RowMaker::prefetch_row(size_t row) const {
+  const kvfold_plan &plan = *fold_.plan;
+  if (plan.layout == KVFOLD_COMPOSITE) return;
+  for (size_t m = plan.offsets.data[row], end = plan.offsets.data[row + 1]; m < end; m++) {
+    const uint8_t *cell = slice(plan.members.data[m], 0);
+    for (size_t at = 0; at < tensor_.row_bytes; at += 64) prefetch(cell + at);
+  }
+}
+
 void RowMaker::make_row(size_t row, FoldSpace *space, uint8_t *out) const {
   if (uniform_) return make(row, 0, tensor_.heads, space, out);
   for (size_t head = 0; head < tensor_.heads; head++) make(row, head, 1, space, out + head * tensor_.slice_bytes);
@@ -115,8 +125,9 @@ void RowMaker::make(size_t row, size_t head, size_t heads, FoldSpace *space, uin
   }
   const bool turns = turned(row, head);
   if (!turns && count <= kMembers) {
-    const Pieces none{nullptr, nullptr, nullptr, 0};
-    return kernels().make(tensor_.type, {from, used, &count, 1}, none, heads * tensor_.dim, out);
+    const Pieces nothing{nullptr, nullptr, nullptr, 0};
+    const Stream nowhere{nullptr, nullptr, 0};
+    return kernels().make(tensor_.type, {from, used, &count, 1}, nothing, nowhere, heads * tensor_.dim, out);
   }
   for (size_t h = head; h < head + heads; h++, out += tensor_.slice_bytes) make_at_length(row, h, turns, space, out);
 }

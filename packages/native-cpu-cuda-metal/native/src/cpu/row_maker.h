@@ -24,6 +24,8 @@ class RowMaker {
   void gather(size_t from, size_t to, RowBatch *batch) const;
   /// Channels of a piece of a batch.
   size_t piece_channels() const { return uniform_ ? size_t{tensor_.heads} * tensor_.dim : tensor_.dim; }
+  /// Asks for the cells of a row.
+  void prefetch_row(size_t row) const;
   /// out: [row bytes]
   void make_row(size_t row, FoldSpace *space, uint8_t *out) const;
   /// out: [slice bytes]

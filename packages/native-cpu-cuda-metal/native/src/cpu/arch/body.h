@@ -23,8 +23,9 @@ struct Body {
     for_type<V>(type, [=](auto rows) { decltype(rows)::encode(from, to, count); });
   }
 
-  static void make(int32_t type, const Pieces &pieces, const Pieces &ahead, size_t count, uint8_t *to) {
-    for_type<V>(type, [&](auto rows) { make_pieces<decltype(rows)>(pieces, ahead, count, to); });
+  static void make(int32_t type, const Pieces &pieces, const Pieces &ahead, const Stream &behind, size_t count,
+                   uint8_t *to) {
+    for_type<V>(type, [&](auto rows) { make_pieces<V, decltype(rows)>(pieces, ahead, behind, count, to); });
   }
 
   static void add_scaled(const float *__restrict row, float weight, float *__restrict sum, size_t count) {

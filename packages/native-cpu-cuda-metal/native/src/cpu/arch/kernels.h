@@ -18,6 +18,13 @@ struct Pieces {
   size_t count;
 };
 
+/// Bytes that wait to be copied past the caches.
+struct Stream {
+  uint8_t *to;
+  const uint8_t *from;
+  size_t bytes;
+};
+
 /// Products are rounded before they are added, sums run in the order written here, so bits do not depend on the table.
 /// `type` is an enum kvfold_dtype; counts are in channels, a multiple of 32 for block types.
 struct Kernels {
@@ -27,8 +34,9 @@ struct Kernels {
   void (*encode)(int32_t type, const float *from, uint8_t *to, size_t count);
 
   /// Every piece, of `count` channels: encode(0 + weights[0] decode(from[0]) + weights[1] decode(from[1]) ...), without
-  /// a detour over memory. Meanwhile the terms of `ahead` are asked for, pieces of the same size that are made next.
-  void (*make)(int32_t type, const Pieces &pieces, const Pieces &ahead, size_t count, uint8_t *to);
+  /// a detour over memory. Meanwhile, so that memory is read and written at once: the terms of `ahead` are asked for,
+  /// pieces of the same size that are made next; and `behind` is streamed.
+  void (*make)(int32_t type, const Pieces &pieces, const Pieces &ahead, const Stream &behind, size_t count, uint8_t *to);
   /// sum += weight * row
   void (*add_scaled)(const float *row, float weight, float *sum, size_t count);
 

@@ -100,17 +100,18 @@ struct Elements {
   }
 
   /// Pieces [begin, end).
-  static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count, Lookahead *ahead) {
+  static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count,
+                  Meanwhile<V> *meanwhile) {
     for (size_t piece = begin; piece < end; piece++, to += bytes(count)) {
       const Terms terms(pieces, piece);
       size_t i = 0;
       for (; i + kChunk <= count; i += kChunk) {
-        ahead->reach(piece, (i + kChunk) * E::kBytes);
+        meanwhile->reach(piece, (i + kChunk) * E::kBytes);
         sum_at<kRegs>(terms, to, i * E::kBytes);
       }
       for (; i + kWidth <= count; i += kWidth) sum_at<1>(terms, to, i * E::kBytes);
       if (i < count) sum_rest(terms, to, i * E::kBytes, (count - i) * E::kBytes);
-      ahead->reach(piece + 1, 0);
+      meanwhile->finish_piece(piece);
     }
   }
 };
@@ -316,20 +317,22 @@ struct Blocks {
     each_group(to, count, [=](size_t block) { return Chunk<V>::load(from + block * kChunk); });
   }
   /// Pieces [begin, end); groups do not end where a piece does.
-  static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count, Lookahead *ahead) {
+  static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count,
+                  Meanwhile<V> *meanwhile) {
     Terms terms(pieces, begin);
     size_t piece = begin, at = 0;
     each_group(to, (end - begin) * count, [&](size_t) {
       if (at == bytes(count)) {
+        meanwhile->finish_piece(piece);
         terms = Terms(pieces, ++piece);
         at = 0;
       }
-      ahead->reach(piece, at + B::kBytes);
+      meanwhile->reach(piece, at + B::kBytes);
       const Chunk<V> total = B::sum(terms, at);
       at += B::kBytes;
       return total;
     });
-    ahead->reach(end, 0);
+    meanwhile->finish_piece(end - 1);
   }
 };
 
