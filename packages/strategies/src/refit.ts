@@ -4,14 +4,15 @@
  *
  *     cells              s s a b c d e f g h i j r r      sinks s, newest r
  *     all heads pin            b                          new to any head, or a surprise         read-only
- *     head 0 pins                  d                      its key stands out (KeyDiff)           read-only
- *     head 0 keeps               c       g                future queries pay attention (frms)    values fitted
+ *     head 0 keeps               c       g                future queries pay attention           values fitted
+ *     head 0 pins                  d                      of the others: its key stands out      read-only
  *     head 0             s s   b c d     g         r r    sinks and newest                       values fitted
  *
  * Fitted: V' = argmin |A V' - O|^2 + ridge |V' - V|^2 over the kept cells A and the outputs O of the whole cache, for
  * the prompt's own queries turned to positions after the context, per layer and KV head; a fit that does not lower the
- * error on held-out queries is dropped (GRKV, arXiv 2605.31105; Attention Matching, arXiv 2602.16284). Pins are
- * read-only, because nobody asked for them yet: a fit would write over what no sampled query needs.
+ * error on held-out queries is dropped (GRKV, arXiv 2605.31105; Attention Matching, arXiv 2602.16284). Attention is the
+ * geometric mean of its mean and its root mean square over these queries. Pins (KeyDiff, arXiv 2504.15364) are read-only,
+ * because nobody asked for them yet: a fit would write over what no sampled query needs.
  *
  * With `queries=repeat` a second reading of the context decides instead of future queries (KVzip, arXiv 2505.23416), and
  * of the pins of all heads too; values are still fitted on future queries.
@@ -31,7 +32,7 @@ import {
   type StrategyFactory,
 } from "@kvfold/core";
 import { fairHoldout, freeRows } from "./parts/fit-request.js";
-import { futureAttention } from "./parts/future-attention.js";
+import { futureAttention, meanAndRootMeanSquare } from "./parts/future-attention.js";
 import { headMembers } from "./parts/heads.js";
 import { needRepeat } from "./parts/need-repeat.js";
 import { mostRepeated, novelty } from "./parts/novelty.js";
@@ -112,7 +113,9 @@ async function readScores(view: CacheView, context: PlanContext, asked: Asked): 
   const again = options.queries === "repeat";
   const chooser = again ? repeat() : frms({ horizon, maxRows });
   const attention = { who: "refit", horizon, maxRows, ...(options.fit ? { fitRows } : {}) };
-  const seen = again ? chooser.score(view, context) : futureAttention(view, context, attention);
+  const seen = again
+    ? chooser.score(view, context)
+    : futureAttention(view, context, attention, meanAndRootMeanSquare);
   const worth = scoresByHead(chooser, await seen, shape);
   const needsKeys = counts.head > 0 || (counts.shared > 0 && !again);
   const differs = keydiff();

@@ -8,7 +8,9 @@
 namespace kvfold {
 namespace cuda {
 
-constexpr uint32_t kSumThreads = 256, kUnitsOfTile = 512, kTermsInFlight = 4;
+/// Blocks of kSumThreads that a multiprocessor holds at least: with more of them registers spill.
+constexpr uint32_t kSumThreads = 256, kSumBlocks = 4;
+constexpr uint32_t kUnitsOfTile = 2048, kTermsInFlight = 4;
 
 /// What a thread computes at once: 16 bytes of a float type, or a block. `Raw` is loaded before anything is computed.
 template <int32_t type>
@@ -86,47 +88,113 @@ struct Unit<KVFOLD_F32> {
   }
 };
 
-template <int32_t type>
-__device__ inline void sum_unit(const TensorTable &tensor, const PlanTable &plan, uint32_t index, uint32_t head,
-                                uint32_t unit) {
-  const uint2 span = plan.spans[index];
-  const bool wide = tensor.grain == 16;
-  const size_t inside = size_t{unit} * (Unit<type>::kCount / type_size(type).channels) * type_size(type).bytes;
-  float sum[Unit<type>::kCount];
-#pragma unroll
-  for (uint32_t i = 0; i < Unit<type>::kCount; i++) sum[i] = 0.0f;
-  for (uint32_t m = span.x; m < span.y; m += kTermsInFlight) {
-    float weight[kTermsInFlight];
-    typename Unit<type>::Raw raw[kTermsInFlight];
-#pragma unroll
-    for (uint32_t q = 0; q < kTermsInFlight; q++) {
-      weight[q] = m + q < span.y ? weight_in(tensor, plan, head, m + q) : 0.0f;
-      if (weight[q] != 0.0f) raw[q] = Unit<type>::load(tensor.slice(plan.found[m + q], head) + inside, wide);
+/// What a tile of written rows is made of, read once for all its channels.
+struct SumTile {
+  static constexpr uint32_t kRows = 32, kTerms = 256, kFlags = 2048;
+  uint2 spans[kRows];            ///< members of a row
+  uint8_t *to[kRows];            ///< its destination
+  const uint8_t *source[kTerms]; ///< rows of the members from `base` on
+  float weight[kTerms];          ///< unless every head has its own
+  uint8_t sums[kFlags];          ///< [rows, heads]: 1 where the slice is a sum
+};
+
+/// Rows of a tile whose slices are `units` units a row in `heads` heads.
+__host__ __device__ inline uint32_t rows_of_sum_tile(uint32_t units, uint32_t heads) {
+  uint32_t rows = units >= kUnitsOfTile ? 1 : kUnitsOfTile / units;
+  if (rows > SumTile::kRows) rows = SumTile::kRows;
+  if (uint64_t{rows} * heads > SumTile::kFlags) rows = SumTile::kFlags / heads;
+  return rows > 0 ? rows : 1;
+}
+
+/// The slices of written rows [first, first + rows) of one tensor.
+class TileSums {
+ public:
+  __device__ TileSums(const TensorTable &tensor, const PlanTable &plan, uint32_t first, uint32_t rows, SumTile *tile)
+      : tensor_(tensor), plan_(plan), tile_(*tile), first_(first), flagged_(uint64_t{rows} * tensor.heads <= SumTile::kFlags) {
+    for (uint32_t row = threadIdx.x; row < rows; row += blockDim.x) {
+      tile->spans[row] = plan.spans[first + row];
+      tile->to[row] = tensor.data + plan.destinations[plan.written[first + row]] * tensor.row_bytes;
     }
-#pragma unroll
-    for (uint32_t q = 0; q < kTermsInFlight; q++) {
-      if (weight[q] != 0.0f) Unit<type>::add(raw[q], weight[q], sum);
+    for (uint32_t at = threadIdx.x; flagged_ && at < rows * tensor.heads; at += blockDim.x) {
+      const uint32_t head = at / rows, row = at - head * rows;
+      tile->sums[row * tensor.heads + head] = tensor.entry(head, first + row, plan) == kSum ? 1 : 0;
     }
+    __syncthreads();
+    // spans rise with the rows; what lies between those of two written rows is read for nothing
+    base_ = tile->spans[0].x;
+    const uint32_t terms = tile->spans[rows - 1].y - base_;
+    known_ = terms <= SumTile::kTerms;
+    for (uint32_t at = threadIdx.x; known_ && at < terms; at += blockDim.x) {
+      tile->source[at] = tensor.slice(plan.found[base_ + at], 0);
+      tile->weight[at] = weight_in(tensor, plan, 0, base_ + at);
+    }
+    __syncthreads();
   }
-  const uint32_t slot = plan.destinations[plan.written[index]];
-  Unit<type>::store(sum, tensor.data + slot * tensor.row_bytes + size_t{head} * tensor.slice_bytes + inside, wide);
+  __device__ bool is_sum(uint32_t row, uint32_t head) const {
+    return flagged_ ? tile_.sums[row * tensor_.heads + head] != 0 : tensor_.entry(head, first_ + row, plan_) == kSum;
+  }
+  __device__ uint2 span(uint32_t row) const { return tile_.spans[row]; }
+  __device__ uint8_t *to(uint32_t row) const { return tile_.to[row]; }
+  __device__ float weight(uint32_t member, uint32_t head) const {
+    if (known_ && tensor_.scope != KVFOLD_SCOPE_HEAD) return tile_.weight[member - base_];
+    return weight_in(tensor_, plan_, head, member);
+  }
+  __device__ const uint8_t *source(uint32_t member) const {
+    return known_ ? tile_.source[member - base_] : tensor_.slice(plan_.found[member], 0);
+  }
+
+ private:
+  const TensorTable &tensor_;
+  const PlanTable &plan_;
+  const SumTile &tile_;
+  uint32_t first_, base_;
+  bool flagged_, known_;
+};
+
+/// A thread one unit after another; the loads of kTermsInFlight members are under way before any is used.
+template <int32_t type, bool wide>
+__device__ inline void sum_tile(const TensorTable &tensor, const TileSums &tile, uint32_t rows) {
+  using Part = Unit<type>;
+  const uint32_t of_slice = tensor.dim / Part::kCount, of_row = of_slice * tensor.heads, total = rows * of_row;
+  const uint32_t bytes = Part::kCount / type_size(type).channels * type_size(type).bytes;
+  for (uint32_t at = threadIdx.x; at < total; at += blockDim.x) {
+    const uint32_t row = at / of_row, unit = at - row * of_row, head = unit / of_slice;
+    if (!tile.is_sum(row, head)) continue;
+    const size_t inside = size_t{head} * tensor.slice_bytes + size_t{unit - head * of_slice} * bytes;
+    const uint2 span = tile.span(row);
+    float sum[Part::kCount];
+#pragma unroll
+    for (uint32_t i = 0; i < Part::kCount; i++) sum[i] = 0.0f;
+    for (uint32_t m = span.x; m < span.y; m += kTermsInFlight) {
+      float weight[kTermsInFlight];
+      typename Part::Raw raw[kTermsInFlight];
+#pragma unroll
+      for (uint32_t q = 0; q < kTermsInFlight; q++) {
+        weight[q] = m + q < span.y ? tile.weight(m + q, head) : 0.0f;
+        if (weight[q] != 0.0f) raw[q] = Part::load(tile.source(m + q) + inside, wide);
+      }
+#pragma unroll
+      for (uint32_t q = 0; q < kTermsInFlight; q++) {
+        if (weight[q] != 0.0f) Part::add(raw[q], weight[q], sum);
+      }
+    }
+    Part::store(sum, tile.to(row) + inside, wide);
+  }
 }
 
 /// Row layout. grid: [tiles, tensors of that type]; written rows [begin, end).
 template <int32_t type>
-__global__ void __launch_bounds__(kSumThreads) sum_rows(const TensorTable *tensors, const uint32_t *ids, PlanTable plan,
+__global__ void __launch_bounds__(kSumThreads, kSumBlocks) sum_rows(const TensorTable *tensors, const uint32_t *ids, PlanTable plan,
                                                         uint32_t begin, uint32_t end) {
+  __shared__ SumTile space;
   const TensorTable tensor = tensors[ids[blockIdx.y]];
-  const uint32_t of_slice = tensor.dim / Unit<type>::kCount, of_row = of_slice * tensor.heads;
-  const uint32_t rows = of_row >= kUnitsOfTile ? 1 : kUnitsOfTile / of_row;
-  const uint64_t first = begin + uint64_t{blockIdx.x} * rows;
+  const uint32_t most = rows_of_sum_tile(tensor.dim / Unit<type>::kCount * tensor.heads, tensor.heads);
+  const uint64_t first = begin + uint64_t{blockIdx.x} * most;
   if (first >= end) return;
-  const uint32_t total = (end - first < rows ? static_cast<uint32_t>(end - first) : rows) * of_row;
-  for (uint32_t at = threadIdx.x; at < total; at += blockDim.x) {
-    const uint32_t row = at / of_row, inside = at - row * of_row, head = inside / of_slice;
-    const uint32_t index = static_cast<uint32_t>(first) + row;
-    if (tensor.entry(head, index, plan) == kSum) sum_unit<type>(tensor, plan, index, head, inside - head * of_slice);
-  }
+  const uint32_t rows = end - first < most ? static_cast<uint32_t>(end - first) : most;
+  const TileSums tile(tensor, plan, static_cast<uint32_t>(first), rows, &space);
+  if (tensor.grain == 16) sum_tile<type, true>(tensor, tile, rows);
+  else sum_tile<type, false>(tensor, tile, rows);
 }
 
 /// Angles depend on the cell alone where all heads of a cell were rotated alike: once for the row.

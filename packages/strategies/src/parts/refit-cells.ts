@@ -46,12 +46,14 @@ export function splitRoom(room: number, shares: PinShares): CellCounts {
 }
 
 /**
- * Chooses cell by cell what is worth most: first for all heads, then for each head among those that are left.
+ * Chooses cell by cell what is worth most: first for all heads, then what each head attends to, then its pins among
+ * those that are left. In this order a pin is only what would have been lost: a cell that stands out and is attended to
+ * as well takes no pin, and its value is fitted.
  *
  *     free cells   b c d e f g h      1 shared pin, 1 pin and 1 other of each head
  *     all heads    d
- *     head 0       d   f   b          chosen: b f, rest: b
- *     head 1       d   c   g          chosen: c g, rest: g
+ *     head 0       d   b   f          chosen: b f, rest: b
+ *     head 1       d   g   c          chosen: c g, rest: g
  *
  * @param free in rising order
  */
@@ -71,9 +73,9 @@ export async function chooseCells(
     rest.push([]);
     for (let head = 0; head < kvHeads; head++) {
       await breathe();
-      const pins = scores.head === null ? NONE : bestCells(scores.head(layer, head), others, counts.head);
-      const left = without(others, pins);
-      const best = bestCells(scores.worth(layer, head), left, counts.rest);
+      const best = bestCells(scores.worth(layer, head), others, counts.rest);
+      const left = without(others, best);
+      const pins = scores.head === null ? NONE : bestCells(scores.head(layer, head), left, counts.head);
       chosen[layer]!.push(union(pins, best));
       rest[layer]!.push(best);
     }

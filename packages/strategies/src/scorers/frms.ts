@@ -10,7 +10,7 @@
  */
 import { defineScorer, type ScorerFactory } from "@kvfold/core";
 import * as v from "valibot";
-import { futureAttention } from "../parts/future-attention.js";
+import { futureAttention, rootMeanSquare } from "../parts/future-attention.js";
 import { futureHorizon, positiveNumber } from "../parts/schemas.js";
 
 export interface FrmsOptions {
@@ -33,6 +33,6 @@ export const frms: ScorerFactory<FrmsOptions> = defineScorer<FrmsOptions>({
   },
   signals: ["queries"],
   create: ({ horizon, maxRows }) => ({
-    score: (view, context) => futureAttention(view, context, { who: "frms", horizon, maxRows }),
+    score: (view, context) => futureAttention(view, context, { who: "frms", horizon, maxRows }, rootMeanSquare),
   }),
 });

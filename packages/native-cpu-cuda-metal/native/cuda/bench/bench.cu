@@ -1,6 +1,6 @@
 // Times of the CUDA backend as ratios to the device's own copy bandwidth, medians of interleaved runs.
 //
-//   cuda_bench [--small] [--runs N] [--json FILE]
+//   cuda_bench [--small] [--runs N] [--only TEXT] [--json FILE]
 //
 // Folds: 32,768 cells of 32 layers x 8 heads x 128 channels, four cells into one. `useful` counts every byte that the
 // fold has to read plus every byte that it has to write; without the undo log, and with it, which reads and writes each
@@ -22,6 +22,9 @@ struct Settings {
   bool small = false;
   uint32_t runs = 11;
   const char *json = nullptr;
+  const char *only = "";  ///< lines whose name has this in it
+
+  bool wants(const char *name) const { return std::strstr(name, only) != nullptr; }
 };
 
 struct Case {
@@ -40,6 +43,8 @@ constexpr Case kFolds[] = {{"fold evict f16", Kind::evict, KVFOLD_F16, false},
                            {"fold evict q8_0", Kind::evict, KVFOLD_Q8_0, false},
                            {"fold merge q8_0", Kind::merge, KVFOLD_Q8_0, false},
                            {"fold merge f32", Kind::merge, KVFOLD_F32, false}};
+
+constexpr char kPairs[] = "256 pairs of a 7B cache", kRope[] = "rope shift f16", kPlan[] = "attend, top-k, fit, commit";
 
 /// Bytes read plus written: members that do not lie at their destination already, and rows that are not there yet.
 double useful_bytes(const Cache &cache, const Fold4 &fold) {
@@ -111,7 +116,7 @@ Line time_pairs(const Settings &settings) {
     whole.push_back((end - begin) * 1e3);
     commit.push_back((end - middle) * 1e3);
   }
-  return {"256 pairs of a 7B cache", {{"ms", median(whole)}, {"commit ms", median(commit)}}};
+  return {kPairs, {{"ms", median(whole)}, {"commit ms", median(commit)}}};
 }
 
 /// All keys of a cache turned by one distance. Prepare reads them and writes the turned ones; the commit exchanges both.
@@ -144,7 +149,7 @@ Line time_rope(const Settings &settings, CopyRate *copy) {
   }
   const double keys = static_cast<double>(cache.row_bytes()) * shape.layers * shape.cells;
   const double rate = copy->rate() / 1e3;  // bytes a millisecond
-  return {"rope shift f16",
+  return {kRope,
           {{"prepare", 2 * keys / median(prepare) / rate},
            {"commit", 4 * keys / median(commit) / rate},
            {"prepare ms", median(prepare)},
@@ -157,8 +162,9 @@ Settings settings_of(int count, char **arguments) {
     const bool more = i + 1 < count;
     if (std::strcmp(arguments[i], "--small") == 0) settings.small = true;
     else if (std::strcmp(arguments[i], "--runs") == 0 && more) settings.runs = static_cast<uint32_t>(std::atoi(arguments[++i]));
+    else if (std::strcmp(arguments[i], "--only") == 0 && more) settings.only = arguments[++i];
     else if (std::strcmp(arguments[i], "--json") == 0 && more) settings.json = arguments[++i];
-    else std::exit((std::printf("cuda_bench [--small] [--runs N] [--json FILE]\n"), 2));
+    else std::exit((std::printf("cuda_bench [--small] [--runs N] [--only TEXT] [--json FILE]\n"), 2));
   }
   return settings;
 }
@@ -173,12 +179,14 @@ int run(const Settings &settings) {
   CopyRate copy;
   need(copy.prepare(settings.small ? 1 << 20 : size_t{1} << 30, &error), error);
   std::vector<Line> lines;
-  for (const Case &one : kFolds) lines.push_back(time_fold(one, settings, &copy));
-  lines.push_back(time_pairs(settings));
-  lines.push_back(time_rope(settings, &copy));
+  for (const Case &one : kFolds) {
+    if (settings.wants(one.name)) lines.push_back(time_fold(one, settings, &copy));
+  }
+  if (settings.wants(kPairs)) lines.push_back(time_pairs(settings));
+  if (settings.wants(kRope)) lines.push_back(time_rope(settings, &copy));
   const PlanShape shape = settings.small ? PlanShape{2, 2, 64, 128, 4, 96, 16}
                                          : PlanShape{32, 8, 128, 32768, 32, 2048, 4096};
-  lines.push_back(time_plan(shape, settings.small ? 2 : settings.runs));
+  if (settings.wants(kPlan)) lines.push_back(time_plan(shape, settings.small ? 2 : settings.runs));
   std::printf("%s, %u runs\n", name, settings.runs);
   print(lines);
   if (settings.json != nullptr && !write_json(settings.json, name, lines))
