@@ -56,7 +56,8 @@ export function sampleOfPlan(
   const entries = fit.free.length / shape.layers.length;
   let most = 0;
   const read = layers.map((queries, index) => {
-    if (!fit.free.subarray(index * entries, (index + 1) * entries).includes(1)) return null;
+    const own = fit.free.subarray(index * entries, (index + 1) * entries);
+    if (own.every((factor) => factor === 0)) return null;
     if (queries === null) {
       fail("KVFOLD_PLAN_FIT", `layer ${index} has free rows, but no queries were sampled there`);
     }

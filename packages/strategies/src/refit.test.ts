@@ -11,8 +11,8 @@ describe("refit keeps", () => {
   it("pins of all heads, pins of each head, and what each head attends to", async () => {
     const made = await planOf();
     // of 8 places 3 are shared: e is a surprise, f stands out, of their equals the oldest; then b c h and b c j get most
-    // attention; of what is left i j and h k stand out; sinks and newest are fitted with what is attended to
-    expect(draw(made)).toBe("AdefBCHijMN AdefBChJkMN");
+    // attention; of what is left i j and h k stand out; all are fitted, those that stand out with a stiffer ridge
+    expect(draw(made)).toBe("AdefB'CH'I'J'MN AdefBC'H'J'K'MN");
     expect(made).toMatchObject({ layout: "composite", rows: 11, dropped: 3, bias: null, values: null });
     expect([...made.positions]).toEqual([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
     const { key, exact } = PIN_LEVEL;
@@ -32,6 +32,12 @@ describe("refit keeps", () => {
     });
   });
 
+  it("the values of what stands out as they are with pinRidge=0, and as others with 1", async () => {
+    expect(draw(await planOf({ pinRidge: 0 }))).toBe("AdefbChijMN AdefBchjkMN");
+    expect(draw(await planOf({ pinRidge: 1 }))).toBe("AdefBCHIJMN AdefBCHJKMN");
+    expect((await planOf({ pinRidge: 33 })).fit!.free).toContain(33);
+  });
+
   it("no pins where shares are 0, and reads no keys then", async () => {
     const ops = { ...scoredOps(KEYDIFF, FRMS), keyStats: vi.fn() };
     const made = await planOf({ sharedPins: 0, headPins: 0 }, { ops });
@@ -42,7 +48,7 @@ describe("refit keeps", () => {
   it("tokens of one name whole, in the pins of a head", async () => {
     // head 0: f and its neighbours; head 1: j and its neighbours
     const made = await planOf({ sharedPins: 0, headPins: 0.375, neighbours: 1 });
-    expect(draw(made)).toBe("ABCefgHKLMN ABCeGHiJkMN");
+    expect(draw(made)).toBe("ABCE'F'G'HKLMN ABCE'GHI'J'K'MN");
   });
 
   it("what a second reading attended to, with queries=repeat", async () => {
@@ -50,7 +56,7 @@ describe("refit keeps", () => {
     const repeat = { layers: [Float32Array.from(FRMS[0]!.flat())] };
     const made = await planOf({ queries: "repeat" }, { ops }, { repeat, tokenLogProbs: null });
     // shared: b and its neighbours; then what the second reading attended to; then f j and f k by KeyDiff
-    expect(draw(made)).toBe("AbcdfHjKLMN AbcdfGHJkMN");
+    expect(draw(made)).toBe("AbcdF'H'J'KLMN AbcdF'GHJ'K'MN");
     expect(ops.attend).not.toHaveBeenCalled();
   });
 
@@ -65,7 +71,7 @@ describe("refit keeps", () => {
 describe("refit leaves alone", () => {
   it("sinks and newest cells with fitWindow=false", async () => {
     const made = await planOf({ fitWindow: false });
-    expect(draw(made)).toBe("adefBCHijmn adefBChJkmn");
+    expect(draw(made)).toBe("adefB'CH'I'J'mn adefBC'H'J'K'mn");
     expect([...made.pins!]).toEqual([3, 0, 0, 3, 3, 3, 0, 0, 0, 0, 0, 0, 3, 3]);
   });
 
@@ -80,7 +86,7 @@ describe("refit leaves alone", () => {
 
   it("cells outside the range, values too", async () => {
     const made = await planOf({}, { range: { from: 5, to: 14 } });
-    expect(draw(made)).toBe("abcdefHjKMN abcdefGJkMN");
+    expect(draw(made)).toBe("abcdefH'J'KMN abcdefGJ'K'MN");
   });
 
   it("the newest cell's key, even with recent=0", async () => {
@@ -97,8 +103,8 @@ describe("refit leaves alone", () => {
 
 describe("refit solves for", () => {
   it.each([
-    ["a quarter of 20 fitting rows, those that get most attention", 25, "AdefBCHijmN AdefBChJkmN"],
-    ["a quarter of 8", 10, "adefBcHijmn adefbChJkmn"],
+    ["a quarter of 20 fitting rows, those that get most attention", 25, "AdefB'CH'ijmN adefBC'H'J'kmN"],
+    ["a quarter of 8", 10, "adefB'cH'ijmn adefbC'hJ'kmn"],
   ])("%s", async (_what, samples, drawn) => {
     expect(draw(await planOf({}, {}, { queries: zeroQueries(samples, [2]) }))).toBe(drawn);
     expect(draw(await planOf({ maxRows: samples }))).toBe(drawn);
@@ -126,7 +132,7 @@ describe("refit solves for", () => {
     const heads = [2, 1];
     const ops = scoredOps([KEYDIFF[0]!, [KEYDIFF[0]![1]!]], [FRMS[0]!, [FRMS[0]![1]!]]);
     const made = await planOf({}, { ops }, { heads, queries: zeroQueries(400, heads) });
-    expect(draw(made)).toBe("AdefBCHijMN AdefBChJkMN AdefBChJkMN adefbchjkmn");
+    expect(draw(made)).toBe("AdefB'CH'I'J'MN AdefBC'H'J'K'MN AdefBC'H'J'K'MN adefbchjkmn");
   });
 });
 

@@ -3,16 +3,17 @@
  * attention over the folded cache gives what attention over the whole cache gave.
  *
  *     cells              s s a b c d e f g h i j r r      sinks s, newest r
- *     all heads pin            b                          new to any head, or a surprise         read-only
+ *     all heads pin            b                          new to any head, or a surprise         as they are
  *     head 0 keeps               c       g                future queries pay attention           values fitted
- *     head 0 pins                  d                      of the others: its key stands out      read-only
+ *     head 0 pins                  d                      of the others: its key stands out      hardly fitted
  *     head 0             s s   b c d     g         r r    sinks and newest                       values fitted
  *
  * Fitted: V' = argmin |A V' - O|^2 + ridge |V' - V|^2 over the kept cells A and the outputs O of the whole cache, for
  * the prompt's own queries turned to positions after the context, per layer and KV head; a fit that does not lower the
  * error on held-out queries is dropped (GRKV, arXiv 2605.31105; Attention Matching, arXiv 2602.16284). Attention is the
- * geometric mean of its mean and its root mean square over these queries. Pins (KeyDiff, arXiv 2504.15364) are read-only,
- * because nobody asked for them yet: a fit would write over what no sampled query needs.
+ * geometric mean of its mean and its root mean square over these queries. What stands out (KeyDiff,
+ * arXiv 2504.15364) is held by `pinRidge` times the ridge, because nobody asked for it yet: an ordinary fit would write
+ * over what no sampled query needs.
  *
  * With `queries=repeat` a second reading of the context decides instead of future queries (KVzip, arXiv 2505.23416), and
  * of the pins of all heads too; values are still fitted on future queries.
@@ -169,7 +170,9 @@ function fitOf(
   const free = freeRows(view.shape, {
     members,
     everywhere: window,
-    own: choice.rest,
+    own: choice.chosen,
+    stiff: choice.standing,
+    stiffness: options.pinRidge,
     worth,
     queryRows: groups.map((group) => queryRows(sample, group, maxRows, "refit")),
     holdout,

@@ -107,12 +107,16 @@ export function zeroQueries(samples: number, heads: readonly number[], group = 1
 /** Pins from levels: `3 0 0 1`. */
 export const pinsOf = (levels: string): Uint8Array => Uint8Array.from(levels.split(" "), Number);
 
-const memberLetter = ({ members, fit }: MergePlan, index: number): string =>
-  fit?.free[index] === 1 ? letter(members[index]!).toUpperCase() : letter(members[index]!);
+/** Capitals where a value is fitted; with a quote where it is held more strongly. */
+function memberLetter({ members, fit }: MergePlan, index: number): string {
+  const factor = fit?.free[index] ?? 0;
+  const cell = letter(members[index]!);
+  return factor === 0 ? cell : `${cell.toUpperCase()}${factor > 1 ? "'" : ""}`;
+}
 
 const letter = (cell: number): string => String.fromCharCode(97 + cell);
 
-/** `a@0 [bc]@1 d@3`; of a composite plan one word a head, without positions, in capitals where values are fitted. */
+/** `a@0 [bc]@1 d@3`; of a composite plan one word a head, without positions, in capitals where values are fitted, with a quote where they are held more strongly. */
 export function draw(plan: MergePlan): string {
   const rows = Array.from({ length: plan.rows }, (_, row) => row);
   if (plan.layout === "shared") {

@@ -112,7 +112,7 @@ export async function readOnlyValues(
     const values = await after.values(layer);
     for (let i = 0; i < KV_HEADS * plan.rows; i++) {
       const index = layer * KV_HEADS * plan.rows + i;
-      if (plan.fit?.free[index] === 1) continue;
+      if ((plan.fit?.free[index] ?? 0) > 0) continue;
       const cell = Math.floor(i / plan.rows) * plan.cells + plan.members[index]!;
       kept.push(...before[layer]!.subarray(cell * DIM, (cell + 1) * DIM));
       now.push(...values.subarray(i * DIM, (i + 1) * DIM));

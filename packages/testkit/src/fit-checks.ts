@@ -46,7 +46,9 @@ export function checkFits(under: FitUnderTest, outcomes: readonly FitOutcome[] |
   under.before.shape.layers.forEach((layer, layerIndex) => {
     for (let head = 0; head < layer.kvHeads; head++) {
       const from = (layerIndex * kvHeads + head) * under.plan.rows;
-      const free = under.fit.free.subarray(from, from + under.plan.rows).filter((bit) => bit === 1).length;
+      const free = under.fit.free
+        .subarray(from, from + under.plan.rows)
+        .filter((factor) => factor !== 0).length;
       const own = outcomes.filter((outcome) => outcome.layer === layerIndex && outcome.head === head);
       const where = `fit of layer ${layerIndex}, head ${head}`;
       if (own.length > 1 || (free > 0 && own.length === 0)) fail(`${where}: ${own.length} outcomes`);

@@ -14,14 +14,14 @@ import { seededRandom } from "./random.js";
 function maskOf(
   shape: CacheShape,
   rows: number,
-  choose: (layer: number, head: number, row: number) => boolean,
+  choose: (layer: number, head: number, row: number) => boolean | number,
 ): Uint8Array {
   const kvHeads = mostKvHeads(shape);
   const mask = new Uint8Array(shape.layers.length * kvHeads * rows);
   shape.layers.forEach((layer, l) => {
     for (let head = 0; head < layer.kvHeads; head++) {
       for (let row = 0; row < rows; row++)
-        mask[(l * kvHeads + head) * rows + row] = choose(l, head, row) ? 1 : 0;
+        mask[(l * kvHeads + head) * rows + row] = Number(choose(l, head, row));
     }
   });
   return mask;
@@ -44,6 +44,8 @@ export function givenValues(seed: number, shape: CacheShape, rows: number): Dens
 export interface FitChoice {
   /** Every n-th row is read-only; the others are free. [4] */
   readonly readOnly?: number;
+  /** Every n-th row gets ten times the ridge; 0: none. [3] */
+  readonly stiff?: number;
   /** [0.01] */
   readonly lambda?: number;
   /** [64] */
@@ -61,15 +63,16 @@ export function fitted<Plan extends MergePlan>(
   sample: QuerySample,
   choice: FitChoice = {},
 ): Plan {
-  const { readOnly = 4, lambda = 0.01, horizon = 64, holdout = 5 } = choice;
+  const { readOnly = 4, stiff = 3, lambda = 0.01, horizon = 64, holdout = 5 } = choice;
   const lastLayer = shape.layers.length - 1;
   const exact = (row: number): boolean =>
     plan.pins !== null &&
     plan.pins[plan.layout === "shared" ? plan.members[plan.offsets[row]!]! : plan.members[row]!] ===
       PIN_LEVEL.exact;
   const free = maskOf(shape, plan.rows, (layer, head, row) => {
-    if (layer === lastLayer && head === shape.layers[layer]!.kvHeads - 1 && layer + head > 0) return false;
-    return (row + head) % readOnly !== 0 && !exact(row);
+    if (layer === lastLayer && head === shape.layers[layer]!.kvHeads - 1 && layer + head > 0) return 0;
+    if ((row + head) % readOnly === 0 || exact(row)) return 0;
+    return stiff > 0 && row % stiff === 0 ? 10 : 1;
   });
   const group = Math.max(...shape.layers.map((layer) => layer.queryHeads / layer.kvHeads));
   const maxRows = choice.maxRows ?? group * sample.positions.length;

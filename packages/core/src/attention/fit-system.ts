@@ -59,11 +59,13 @@ export function solve(input: FitInput, system: System, fitting: number): Solved 
   const trace = weights.reduce((sum, weight) => sum + weight * weight, 0);
   if (!(trace > 0)) return { form: "none", ridge: 0, guarded: 0, delta };
   const ridge = (input.lambda * trace) / free;
-  const form = input.form ?? (free <= fitting ? "primal" : "dual");
+  const factors = input.ridgeFactors ?? new Uint8Array(free).fill(1);
+  const smaller = free <= fitting || input.ridgeFactors !== undefined ? "primal" : "dual";
+  const form = input.form ?? smaller;
   const missing = system.missing.subarray(0, fitting * width);
   const guarded =
     form === "primal"
-      ? solvePrimal(weights, fitting, free, missing, ridge, delta, width)
+      ? solvePrimal(weights, fitting, factors, missing, ridge, delta, width)
       : solveDual(weights, fitting, free, missing, ridge, delta, width);
   for (let slot = 0; slot * width < system.missing.length; slot++) {
     const row = system.weights.subarray(slot * free, (slot + 1) * free);
@@ -72,18 +74,19 @@ export function solve(input: FitInput, system: System, fitting: number): Solved 
   return { form, ridge, guarded, delta };
 }
 
-/** delta = (A^T A + ridge)^-1 A^T missing. */
+/** delta = (A^T A + ridge N)^-1 A^T missing. `factors`: the diagonal of N [free] */
 function solvePrimal(
   weights: Float64Array,
   rows: number,
-  free: number,
+  factors: Uint8Array,
   missing: Float64Array,
   ridge: number,
   delta: Float64Array,
   width: number,
 ): number {
+  const free = factors.length;
   const gram = gramOfColumns(weights, rows, free);
-  for (let j = 0; j < free; j++) gram[j * free + j] = gram[j * free + j]! + ridge;
+  for (let j = 0; j < free; j++) gram[j * free + j] = gram[j * free + j]! + ridge * factors[j]!;
   const guarded = choleskyFactor(gram, free);
   addTransposed(weights, rows, free, missing, delta, width);
   choleskySolve(gram, free, delta, width);

@@ -53,6 +53,38 @@ describe("by hand", () => {
   });
 });
 
+describe("ridge factors", () => {
+  const input = folded(head, everyOther, halfFree);
+  const moved = (values: Float64Array, cell: number): number =>
+    Math.hypot(...Array.from({ length: 6 }, (_, i) => values[6 * cell + i]! - input.values[6 * cell + i]!));
+
+  it("by hand: the value moves by E / (1 + n lambda)", () => {
+    const one = { dim: 1, valueDim: 1, queries: Float64Array.of(1), keys: Float64Array.of(1) };
+    const asked = { targets: Float64Array.of(5), free: Uint32Array.of(0), lambda: 0.5, holdout: 0 };
+    const ridgeFactors = Uint8Array.of(3);
+    const result = fitHead({ ...one, ...asked, values: Float64Array.of(2), ridgeFactors });
+    expect(result.values[0]).toBeCloseTo(2 + 3 / 2.5, 12);
+    expect(result.ridge).toBeCloseTo(0.5, 12);
+  });
+
+  it("of 1 change nothing, larger ones hold their cells back", () => {
+    const plain = fitHead(input).values;
+    expect(fitHead({ ...input, ridgeFactors: new Uint8Array(10).fill(1) }).values).toEqual(plain);
+    const ridgeFactors = Uint8Array.from(halfFree, (_, f) => (f === 2 ? 255 : 1));
+    const held = fitHead({ ...input, ridgeFactors });
+    expect(held.accepted).toBe(true);
+    expect(moved(held.values, halfFree[2]!)).toBeLessThan(moved(plain, halfFree[2]!) / 5);
+    expect(moved(held.values, halfFree[3]!)).toBeGreaterThan(moved(plain, halfFree[3]!) / 5);
+  });
+
+  it("are told by the primal form, whatever is smaller", () => {
+    const few = { ...input, queries: input.queries.slice(0, 8 * 7), targets: input.targets.slice(0, 6 * 7) };
+    expect(fitHead({ ...few, holdout: 0 }).form).toBe("dual");
+    const ridgeFactors = new Uint8Array(10).fill(9);
+    expect(fitHead({ ...few, holdout: 0, ridgeFactors }).form).toBe("primal");
+  });
+});
+
 describe("recovery", () => {
   const all = Array.from({ length: 40 }, (_, i) => i);
 
@@ -187,6 +219,9 @@ describe("bad input", () => {
     ["free cells twice", { free: Uint32Array.of(3, 3) }],
     ["free cells out of order", { free: Uint32Array.of(4, 3) }],
     ["negative lambda", { lambda: -1 }],
+    ["ridge factors of other cells", { ridgeFactors: Uint8Array.of(1) }],
+    ["a ridge factor of 0", { ridgeFactors: new Uint8Array(10) }],
+    ["ridge factors in the dual form", { ridgeFactors: new Uint8Array(10).fill(1), form: "dual" }],
     ["lambda NaN", { lambda: Number.NaN }],
     ["every row judges", { holdout: 1 }],
     ["holdout of half a row", { holdout: 2.5 }],

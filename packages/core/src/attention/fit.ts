@@ -15,6 +15,8 @@ export interface FitInput extends HeadScores {
   readonly targets: Floats;
   /** Cells whose values may change, ascending; all others are read-only. [free] */
   readonly free: Uint32Array;
+  /** How many times the ridge holds each free cell, 1 to 255. [free]; default: 1 each. Not in the dual form. */
+  readonly ridgeFactors?: Uint8Array;
   /** Ridge as a share of the mean of the diagonal of A^T A; at least 0. Useful: 0.001 to 0.1. */
   readonly lambda: number;
   /**
@@ -55,10 +57,11 @@ export interface FitResult {
 /**
  * With A = softmax(Q K^T + b) over all cells that stay and O the outputs of the full cache:
  *
- *     V'_free = V_free + argmin_X |A_free X - (O - A V)|^2 + ridge |X|^2,   ridge = lambda mean diag(A_free^T A_free)
+ *     V'_free = V_free + argmin_X |A_free X - (O - A V)|^2 + ridge sum_f n_f |X_f|^2
+ *     ridge = lambda mean diag(A_free^T A_free), n_f = ridgeFactors or 1
  *
- * so read-only cells are taken off the target exactly as they answer. Primal: (A^T A + ridge) X = A^T E. Dual, when
- * there are fewer rows than free cells: X = A^T (A A^T + ridge)^-1 E. The answer is the same in every orthogonal basis
+ * so read-only cells are taken off the target exactly as they answer. Primal: (A^T A + ridge N) X = A^T E. Dual, when
+ * there are fewer rows than free cells and no factors: X = A^T (A A^T + ridge)^-1 E. The answer is the same in every orthogonal basis
  * of the channels: values that a Hadamard matrix rotates need nothing, as long as the targets are in the same basis.
  *
  * Source: ridge regression of values (GRKV, arXiv 2605.31105) with read-only cells and held-out acceptance.
@@ -113,12 +116,22 @@ function checkFit(input: FitInput): { rows: number; kept: number } {
         "give free cells in ascending order, each once",
       );
   });
+  checkFactors(input);
   if (!(input.lambda >= 0 && input.lambda <= 1e6))
     refuse(who, `lambda is ${input.lambda}`, "0.01 is a good ridge");
   if (!Number.isSafeInteger(input.holdout) || input.holdout < 0 || input.holdout === 1) {
     refuse(who, `holdout is ${input.holdout}`, "every holdout-th row judges: 2 or more, or 0 for none");
   }
   return { rows, kept };
+}
+
+function checkFactors({ ridgeFactors: factors, free, form }: FitInput): void {
+  if (factors === undefined) return;
+  if (factors.length !== free.length) {
+    refuse("fit", `ridgeFactors has ${factors.length} numbers for ${free.length} free cells`);
+  }
+  if (factors.includes(0)) refuse("fit", "a ridge factor is 0", "factors are 1 to 255");
+  if (form === "dual") refuse("fit", "the dual form has one ridge for all cells", "leave ridgeFactors out");
 }
 
 /** @param queries the rows to count, which lie in `before` and `after` from slot `from` on */

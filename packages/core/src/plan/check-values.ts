@@ -75,14 +75,13 @@ function checkMask(plan: MergePlan, name: string, mask: unknown, limits: PlanLim
 }
 
 /**
- * Contents of `fit` and `values`: masks of 0 and 1, finite numbers, positions for the queries, no more free rows than
+ * Contents of `fit` and `values`: a mask of 0 and 1, finite numbers, positions for the queries, no more free rows than
  * the query rows can bear.
  * @throws KvfoldError KVFOLD_PLAN_FIT, KVFOLD_PLAN_SHAPE
  */
 export function checkValueContents(plan: MergePlan): void {
   const { fit, values } = plan;
   if (fit !== null) {
-    checkBits("fit.free", fit.free);
     if (plan.positions[plan.rows - 1]! + fit.horizon >= 2 ** 31 - 1) {
       throw fitError(`no ${fit.horizon} positions are left after the last row`);
     }
@@ -105,7 +104,7 @@ function checkBits(name: string, mask: Uint8Array): void {
   if (wrong >= 0) throw fitError(`${name} has ${mask[wrong]} at index ${wrong}, must be 0 or 1`);
 }
 
-const count = (mask: Uint8Array): number => mask.reduce((sum, bit) => sum + bit, 0);
+const count = (mask: Uint8Array): number => mask.reduce((sum, entry) => sum + (entry === 0 ? 0 : 1), 0);
 
 function eachHead(mask: Uint8Array, rows: number, visit: (group: number, count: number) => void): void {
   for (let group = 0; group * rows < mask.length; group++) {

@@ -16,8 +16,10 @@ const composite = compositePlan(view, Uint32Array.of(0, 2, 5, 1, 2, 5, 0, 3, 5, 
 const free = Uint8Array.of(0, 1, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0);
 const fit = fitOf({ free, lambda: 0.1, horizon: 77, maxRows: 300, holdout: 7 });
 const values = { given: free, data: Float32Array.from({ length: 3 * 32 + 16 }, (_, i) => i / 7 - 3) };
+const stiffFree = free.map((bit, i) => bit * (i === 3 ? 255 : 1));
 const all: readonly MergePlan[] = [kept, composite].flatMap((plan) => [
   { ...plan, fit },
+  { ...plan, fit: { ...fit, free: stiffFree } },
   { ...plan, values },
 ]);
 
@@ -29,7 +31,7 @@ describe("a plan file", () => {
   it("has no section of them for other plans", () => {
     for (const plan of [kept, composite]) {
       const tags = [...unpackSections(encodePlan(plan)).keys()];
-      for (const tag of ["FITR", "FREE", "GIVN", "VDAT"]) expect(tags).not.toContain(tag);
+      for (const tag of ["FITR", "FREE", "RIDG", "GIVN", "VDAT"]) expect(tags).not.toContain(tag);
     }
     // the bytes that version 1 wrote for this plan before fits existed
     const sha = createHash("sha256").update(encodePlan(kept)).digest("hex");
@@ -45,6 +47,9 @@ describe("a plan file", () => {
   it("is small: a bit for each head and row", () => {
     const more = encodePlan({ ...kept, fit }).length - encodePlan(kept).length;
     expect(more).toBe(2 * 12 + 56 + 4 + 2);
+    const factors =
+      encodePlan({ ...kept, fit: { ...fit, free: stiffFree } }).length - encodePlan(kept).length;
+    expect(factors).toBe(more + 12 + 4);
   });
 });
 
@@ -59,6 +64,7 @@ describe("the hash of a plan", () => {
         { holdout: 8 },
         { queries: "f".repeat(64) },
         { free: free.map((bit, i) => (i === 0 ? 1 : bit)) },
+        { free: free.map((bit) => 2 * bit) },
       ].map((change) => ({ ...kept, fit: { ...fit, ...change } })),
       { ...kept, values: { given: free, data: values.data.map((value, i) => (i === 5 ? 0 : value)) } },
       kept,
@@ -69,12 +75,15 @@ describe("the hash of a plan", () => {
 
 /** The file of a fit or of values with one section changed. */
 function spoiled(plan: MergePlan, tag: string, change: (bytes: Uint8Array) => Uint8Array | null): Uint8Array {
-  const sections = [...unpackSections(encodePlan(plan))].flatMap(([name, bytes]) => {
-    const next = name === tag ? change(bytes.slice()) : bytes;
-    return next === null ? [] : [{ tag: name, bytes: next }];
+  const sections = sectionsOf(plan).flatMap((section) => {
+    const next = section.tag === tag ? change(section.bytes.slice()) : section.bytes;
+    return next === null ? [] : [{ tag: section.tag, bytes: next }];
   });
   return packSections(sections);
 }
+
+const sectionsOf = (plan: MergePlan) =>
+  [...unpackSections(encodePlan(plan))].map(([tag, bytes]) => ({ tag, bytes }));
 
 const put = (at: number, value: number) => (bytes: Uint8Array) => {
   new DataView(bytes.buffer).setUint32(at, value, true);
@@ -83,6 +92,7 @@ const put = (at: number, value: number) => (bytes: Uint8Array) => {
 
 describe("a damaged file is refused when", () => {
   const fitted = { ...kept, fit };
+  const stiff = { ...kept, fit: { ...fit, free: stiffFree } };
   const given = { ...kept, values };
   it.each<[string, Uint8Array]>([
     ["a mask is missing", spoiled(fitted, "FREE", () => null)],
@@ -96,6 +106,13 @@ describe("a damaged file is refused when", () => {
     ["a mask has no size", spoiled(fitted, "FREE", () => new Uint8Array(3))],
     ["a mask is of other heads", spoiled(fitted, "FREE", put(0, 9))],
     ["a mask has stray bits", spoiled(fitted, "FREE", (bytes) => bytes.fill(0xff, 5))],
+    [
+      "factors come without a mask",
+      packSections([...sectionsOf(kept), { tag: "RIDG", bytes: Uint8Array.of(3) }]),
+    ],
+    ["factors are cut", spoiled(stiff, "RIDG", (bytes) => bytes.slice(1))],
+    ["a factor is 0", spoiled(stiff, "RIDG", (bytes) => bytes.fill(0, 1))],
+    ["factors say nothing", spoiled(stiff, "RIDG", (bytes) => bytes.fill(1))],
     ["a mask names no row", spoiled(fitted, "FREE", (bytes) => bytes.fill(0, 4))],
     ["values are no whole numbers of bytes", spoiled(given, "VDAT", (bytes) => bytes.slice(1))],
     ["a value is infinite", spoiled(given, "VDAT", put(0, 0x7f800000))],

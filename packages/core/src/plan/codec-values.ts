@@ -6,9 +6,10 @@ import { fileError, pack32, type Section, unpack32 } from "./sections.js";
 /**
  *     FITR  u32 method 0, u32 horizon, u32 maxRows, u32 holdout, f64 lambda, 32 bytes hash of the sample
  *     FREE  u32 layers * kvHeads, one bit for each head and row, low bits first
+ *     RIDG  u8 ridge factor of each free row, in order; left out where all are 1
  *     GIVN  as FREE          VDAT  f32 values
  */
-export const VALUE_TAGS = ["FITR", "FREE", "GIVN", "VDAT"] as const;
+export const VALUE_TAGS = ["FITR", "FREE", "RIDG", "GIVN", "VDAT"] as const;
 
 const METHODS = ["ridge"] as const;
 const FIT_BYTES = 56;
@@ -20,6 +21,8 @@ export function valueSections({ fit, values, rows }: MergePlan): Section[] {
   const sections: Section[] = [];
   if (fit?.free.some((bit) => bit !== 0)) {
     sections.push({ tag: "FITR", bytes: packFit(fit) }, { tag: "FREE", bytes: packMask(fit.free, rows) });
+    const factors = fit.free.filter((factor) => factor !== 0);
+    if (factors.some((factor) => factor > 1)) sections.push({ tag: "RIDG", bytes: factors });
   }
   if (values?.given.some((bit) => bit !== 0)) {
     sections.push({ tag: "GIVN", bytes: packMask(values.given, rows) });
@@ -46,7 +49,7 @@ function packMask(mask: Uint8Array, rows: number): Uint8Array {
   const out = new Uint8Array(4 + Math.ceil(mask.length / 8));
   new DataView(out.buffer).setUint32(0, mask.length / rows, true);
   mask.forEach((bit, i) => {
-    out[4 + (i >> 3)]! |= (bit & 1) << (i & 7);
+    out[4 + (i >> 3)]! |= (bit === 0 ? 0 : 1) << (i & 7);
   });
   return out;
 }
@@ -67,9 +70,11 @@ export function readValues(
     return [a, b];
   };
   const fit = pair("FITR", "FREE");
+  const factors = sections.get("RIDG");
+  if (factors !== undefined && fit === null) throw fileError("section RIDG comes with FREE");
   const values = pair("GIVN", "VDAT");
   return {
-    fit: fit && { ...unpackFit(fit[0]), free: unpackMask(fit[1], rows, "FREE", limits) },
+    fit: fit && { ...unpackFit(fit[0]), free: unpackFree(fit[1], factors, rows, limits) },
     values: values && {
       given: unpackMask(values[0], rows, "GIVN", limits),
       data: unpackData(values[1], limits),
@@ -107,6 +112,24 @@ function unpackMask(bytes: Uint8Array, rows: number, tag: string, limits: PlanLi
   if (length % 8 !== 0 && bytes[want - 1]! >> (length % 8) !== 0) throw fileError(`${tag} has stray bits`);
   if (!mask.includes(1)) throw fileError(`${tag} names no row`);
   return mask;
+}
+
+/** Equal plans have equal bytes, so factors that are all 1 are not written. */
+function unpackFree(
+  bytes: Uint8Array,
+  factors: Uint8Array | undefined,
+  rows: number,
+  limits: PlanLimits,
+): Uint8Array {
+  const free = unpackMask(bytes, rows, "FREE", limits);
+  if (factors === undefined) return free;
+  const count = free.reduce((sum, bit) => sum + bit, 0);
+  if (factors.length !== count) throw fileError(`RIDG has ${factors.length} factors for ${count} free rows`);
+  if (factors.includes(0) || factors.every((factor) => factor === 1)) {
+    throw fileError("RIDG has a factor of 0, or says nothing");
+  }
+  let next = 0;
+  return free.map((bit) => (bit === 0 ? 0 : factors[next++]!));
 }
 
 function unpackData(bytes: Uint8Array, limits: PlanLimits): Float32Array {

@@ -16,16 +16,17 @@ export interface Weights {
 /**
  * Asks the executor to solve the values of some rows, so that attention over the rows gives what attention over the
  * cells gave, on a sample of queries: ridge regression per layer and KV head with the kept value as its prior.
- * V' = V + argmin |A_free X - (O - A V)|^2 + lambda * mean-trace(A_free^T A_free) |X|^2. A head whose error on held-out
- * queries does not fall keeps its values.
+ * V' = V + argmin |A_free X - (O - A V)|^2 + sum_r lambda n_r mean-trace(A_free^T A_free) |X_r|^2. A head whose error on
+ * held-out queries does not fall keeps its values.
  */
 export interface FitRequest {
   readonly method: "ridge";
   /** Relative to the mean diagonal of A^T A; positive, at most 1e3. */
   readonly lambda: number;
   /**
-   * 1 where the value of a row is solved for, 0 where it stays, and for heads that a layer lacks. At most a quarter of
-   * the fitting query rows of a head. [layers, kvHeads, rows]
+   * n_r: 0 where the value of a row stays, and for heads that a layer lacks; 1 where it is solved for, and up to 255
+   * where the ridge holds it so many times as strongly. Free rows of a head are at most a quarter of its fitting query
+   * rows. [layers, kvHeads, rows]
    */
   readonly free: Uint8Array;
   /** `QuerySample.hash` of the sample that the fit is made on. */

@@ -56,7 +56,10 @@ export function fitOneHead(
   const { valueDim } = target.shape.layers[layerIndex]!;
   const { lambda, holdout } = fit;
   const known = attentionOf(target, work, folded, layerIndex, head);
-  const result = fitHead({ ...known, free, lambda, holdout });
+  const first = (layerIndex * mostKvHeads(target.shape) + head) * work.plan.rows;
+  const ridgeFactors = Uint8Array.from(free, (row) => fit.free[first + row]!);
+  const held = ridgeFactors.some((factor) => factor > 1) ? { ridgeFactors } : {};
+  const result = fitHead({ ...known, free, ...held, lambda, holdout });
   const solved = Float64Array.from({ length: free.length * valueDim }, (_, i) => {
     return result.values[free[Math.floor(i / valueDim)]! * valueDim + (i % valueDim)]!;
   });
@@ -77,7 +80,7 @@ function attentionOf(
   folded: FoldedLayer,
   layerIndex: number,
   head: number,
-): Omit<FitInput, "free" | "lambda" | "holdout"> {
+): Omit<FitInput, "free" | "ridgeFactors" | "lambda" | "holdout"> {
   const layer = target.shape.layers[layerIndex]!;
   const [keys, values] = [keyPlane(target, layerIndex), valuePlane(target, layerIndex)];
   const cells = (plane: Plane, hadamard: number): Float64Array =>

@@ -43,7 +43,7 @@ export async function materialise<Plan extends MergePlan>(
   const parts: number[][] = [];
   for (const [index, layer] of view.shape.layers.entries()) {
     const span = [index * kvHeads * plan.rows, (index + 1) * kvHeads * plan.rows] as const;
-    if (!fit.free.subarray(...span).includes(1)) continue;
+    if (fit.free.subarray(...span).every((factor) => factor === 0)) continue;
     const target = await layerTarget(view, index);
     const folded = foldLayer(target, plan, index, () => throwIfAborted(options.signal, "materialise"));
     for (let head = 0; head < layer.kvHeads; head++) {

@@ -38,8 +38,8 @@ export interface HeadFit {
   readonly rows: Uint8Array | null;
 }
 
-/** Rows of a head that a fit frees, as bits. [rows] */
-export function freeBits({ plan, fit, target }: FitWork, layer: number, head: number): Uint8Array {
+/** What a fit says of the rows of a head: 0 where they stay, else their ridge factor. [rows] */
+export function freeOfHead({ plan, fit, target }: FitWork, layer: number, head: number): Uint8Array {
   const from = (layer * mostKvHeads(target.shape) + head) * plan.rows;
   return fit.free.subarray(from, from + plan.rows);
 }
@@ -50,8 +50,8 @@ export function freeBits({ plan, fit, target }: FitWork, layer: number, head: nu
  */
 export async function fitHead(work: FitWork, layer: number, head: number): Promise<HeadFit> {
   const { target, plan } = work;
-  const free = freeBits(work, layer, head);
-  if (!free.includes(1)) {
+  const free = freeOfHead(work, layer, head);
+  if (free.every((factor) => factor === 0)) {
     const outcome = { layer, head, before: Number.NaN, after: Number.NaN, accepted: false };
     return { outcome, rows: null };
   }

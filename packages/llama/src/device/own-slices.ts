@@ -12,7 +12,7 @@ import {
 } from "@kvfold/core";
 import { VALUES } from "../native/device-addon.js";
 import { WHO } from "../native/errors.js";
-import { type FitWork, fitHead, freeBits } from "./fit-head.js";
+import { type FitWork, fitHead, freeOfHead } from "./fit-head.js";
 import { type DeviceTarget, sliceBytes } from "./memory.js";
 import { noOwnSlices, type OwnSlices } from "./slices.js";
 
@@ -82,7 +82,7 @@ export async function fittedSlices(
       fits.push(outcome);
       if (rows === null) continue;
       // copied, so that the other rows of the head do not stay in memory
-      freeBits(work, layer, head).forEach((free, row) => {
+      freeOfHead(work, layer, head).forEach((free, row) => {
         if (free !== 0) slices.put(layer, head, row, rows.slice(row * size, (row + 1) * size));
       });
     }

@@ -84,7 +84,8 @@ kvfold_status kvfold_attend_reference(const kvfold_attend_input *input, const kv
 enum kvfold_fit_form { KVFOLD_FIT_SMALLER = 0, KVFOLD_FIT_PRIMAL = 1, KVFOLD_FIT_DUAL = 2 };
 
 /* A = softmax(Q K^T + bias) over all kept cells. The fit changes the free cells only:
- *   V'_free = V_free + argmin_X |A_free X - (O - A V)|^2 + ridge |X|^2,  ridge = lambda mean diag(A_free^T A_free) */
+ *   V'_free = V_free + argmin_X |A_free X - (O - A V)|^2 + ridge sum_f n_f |X_f|^2
+ *   ridge = lambda mean diag(A_free^T A_free), n_f = ridge_factors or 1 */
 typedef struct kvfold_fit_input {
   uint32_t rows, kept, key_dim, value_dim;
   kvfold_f32_span queries; /* [rows, key_dim] */
@@ -98,6 +99,9 @@ typedef struct kvfold_fit_input {
    * 0: nobody judges, the fitted rows decide. */
   uint32_t holdout;
   uint32_t form; /* enum kvfold_fit_form; the smaller system unless a test asks otherwise */
+  /* [free], 1 to 255: how many times the ridge holds each of them; length 0: 1 each. Only for the primal form, which is
+   * taken where they are given. */
+  kvfold_u8_span ridge_factors;
 } kvfold_fit_input;
 
 /* Sums of squares over some rows. */

@@ -101,6 +101,11 @@ kvfold_status check_free(const kvfold_fit_input *input, kvfold_error *error) {
                   input->free.data[i - 1]);
     }
   }
+  for (uint64_t i = 0; i < input->ridge_factors.length; i++) {
+    if (input->ridge_factors.data[i] == 0)
+      return fail(error, KVFOLD_STATUS_ARGUMENT, "ridge factor %llu is 0: factors are 1 to 255",
+                  static_cast<unsigned long long>(i));
+  }
   return KVFOLD_OK;
 }
 
@@ -136,6 +141,14 @@ kvfold_status check_fit_shape(const kvfold_fit_input *input, uint32_t threads, k
     return fail(error, KVFOLD_STATUS_ARGUMENT, "holdout is 1: every holdout-th row judges, so 2 or more, or 0");
   }
   if (input->form > KVFOLD_FIT_DUAL) return fail(error, KVFOLD_STATUS_ARGUMENT, "form is %u", input->form);
+  if (input->ridge_factors.length == 0) return KVFOLD_OK;
+  if (input->ridge_factors.length != input->free.length) {
+    return fail(error, KVFOLD_STATUS_ARGUMENT, "%llu ridge factors for %llu free cells",
+                static_cast<unsigned long long>(input->ridge_factors.length),
+                static_cast<unsigned long long>(input->free.length));
+  }
+  if (input->form == KVFOLD_FIT_DUAL)
+    return fail(error, KVFOLD_STATUS_ARGUMENT, "the dual form has one ridge for all cells: leave the factors out");
   return KVFOLD_OK;
 }
 
@@ -196,6 +209,9 @@ kvfold_status check_fit(const kvfold_fit_input *input, const kvfold_f32_buffer &
   if (status == KVFOLD_OK) status = check_optional("bias", in.bias.data, in.bias.length, in.kept, 1, error);
   if (status == KVFOLD_OK && in.free.data == nullptr && in.free.length > 0) {
     return fail(error, KVFOLD_STATUS_ARGUMENT, "free is NULL");
+  }
+  if (status == KVFOLD_OK && in.ridge_factors.data == nullptr && in.ridge_factors.length > 0) {
+    return fail(error, KVFOLD_STATUS_ARGUMENT, "ridge_factors is NULL");
   }
   if (status == KVFOLD_OK) status = check_free(input, error);
   if (status == KVFOLD_OK) {

@@ -53,7 +53,7 @@ bool fit(const Kernels &kernels, const kvfold_fit_input &input, const FitShape &
   report.fitted = {shape.fitting, target_squares(input, shape.fitting, false), squares(system, 0, shape.fitting), 0};
   report.judged = {shape.judging, target_squares(input, shape.judging, true),
                    squares(system, shape.first_judge, shape.judging), 0};
-  solution = solve_system(kernels, input.lambda, shape, arena, system, parallel);
+  solution = solve_system(kernels, input, shape, arena, system, parallel);
   if (parallel.stopped()) return false;
   report.fitted.after = input.holdout == 0 ? squares(system, 0, shape.fitting) : std::nan("");
   report.judged.after = squares(system, shape.first_judge, shape.judging);

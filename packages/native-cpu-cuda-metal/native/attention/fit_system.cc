@@ -17,7 +17,8 @@ FitShape fit_shape(const kvfold_fit_input &input, uint32_t threads) {
   shape.free = static_cast<size_t>(input.free.length);
   shape.width = round_up(input.value_dim, kPad);
   shape.ld = dense_ld(shape.width);
-  shape.dual = input.form == KVFOLD_FIT_SMALLER ? shape.fitting < shape.free : input.form == KVFOLD_FIT_DUAL;
+  shape.dual = input.form == KVFOLD_FIT_SMALLER ? shape.fitting < shape.free && input.ridge_factors.length == 0
+                                                : input.form == KVFOLD_FIT_DUAL;
   shape.unknowns = shape.dual ? shape.fitting : shape.free;
   Layout &layout = shape.layout;
   if (!block_floats(input.kept, input.key_dim, input.value_dim, &shape.block_floats)) shape.block_floats = UINT64_MAX;
@@ -119,12 +120,15 @@ struct Build {
   }
 };
 
-/// Adds the ridge; 0 when there is no weight at all.
-double add_ridge(double lambda, const FitShape &shape, float *square, size_t ld) {
+/// Adds the ridge; -1 when there is no weight at all.
+double add_ridge(const kvfold_fit_input &input, const FitShape &shape, float *square, size_t ld) {
   double trace = 0;
   for (size_t i = 0; i < shape.unknowns; i++) trace += square[i * ld + i];
-  const double ridge = lambda * trace / static_cast<double>(shape.free);
-  for (size_t i = 0; i < shape.unknowns; i++) square[i * ld + i] += static_cast<float>(ridge);
+  const double ridge = input.lambda * trace / static_cast<double>(shape.free);
+  for (size_t i = 0; i < shape.unknowns; i++) {
+    const double factor = input.ridge_factors.length > 0 ? input.ridge_factors.data[i] : 1;
+    square[i * ld + i] += static_cast<float>(ridge * factor);
+  }
   return trace > 0 ? ridge : -1;
 }
 
@@ -143,7 +147,7 @@ bool build_system(const Kernels &kernels, const kvfold_fit_input &input, const F
   return !parallel.stopped();
 }
 
-Solution solve_system(const Kernels &kernels, double lambda, const FitShape &shape, const Arena &arena,
+Solution solve_system(const Kernels &kernels, const kvfold_fit_input &input, const FitShape &shape, const Arena &arena,
                       const FitSystem &system, Parallel &parallel) {
   const Dense change = {arena.at(shape.change_at), shape.ld, shape.width};
   Solution none = {false, 0, 0, change};
@@ -155,7 +159,7 @@ Solution solve_system(const Kernels &kernels, double lambda, const FitShape &sha
   const size_t rows = shape.dual ? shape.free : shape.first_judge;
   gram(kernels, fitting, rows, {square, ld, ld}, parallel);
   if (parallel.stopped()) return none;
-  const double ridge = add_ridge(lambda, shape, square, ld);
+  const double ridge = add_ridge(input, shape, square, ld);
   if (ridge < 0) return none;
   const Factor factor = {square, shape.unknowns, ld, arena.at(shape.inverse_at), arena.at(shape.scratch_at)};
   const size_t guarded = cholesky_factor(kernels, factor, parallel);

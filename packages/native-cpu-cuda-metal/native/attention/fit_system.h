@@ -57,7 +57,7 @@ struct Solution {
 };
 
 /// Solves on the fitting slots and takes the answer off `missing` in the slots that decide.
-Solution solve_system(const Kernels &kernels, double lambda, const FitShape &shape, const Arena &arena,
+Solution solve_system(const Kernels &kernels, const kvfold_fit_input &input, const FitShape &shape, const Arena &arena,
                       const FitSystem &system, Parallel &parallel);
 
 }  // namespace attention

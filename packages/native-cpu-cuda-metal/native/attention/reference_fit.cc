@@ -97,7 +97,7 @@ void transposed(const kvfold_fit_input &in, const Matrix &weights, const Matrix 
   }
 }
 
-/// (A^T A + ridge) X = A^T E.
+/// (A^T A + ridge N) X = A^T E.
 size_t primal(const kvfold_fit_input &in, const Matrix &weights, const Matrix &missing, double ridge, Matrix &change) {
   const size_t free = weights.columns;
   Matrix gram(free, free);
@@ -107,7 +107,8 @@ size_t primal(const kvfold_fit_input &in, const Matrix &weights, const Matrix &m
       for (size_t j = 0; j <= i; j++) gram[i][j] += weights[r][i] * weights[r][j];
     }
   }
-  for (size_t i = 0; i < free; i++) gram[i][i] += ridge;
+  for (size_t i = 0; i < free; i++)
+    gram[i][i] += ridge * (in.ridge_factors.length > 0 ? in.ridge_factors.data[i] : 1);
   const size_t guarded = factor(gram);
   transposed(in, weights, missing, false, change);
   solve(gram, change);
@@ -167,7 +168,9 @@ void fit(const kvfold_fit_input &in, kvfold_f32_buffer values, kvfold_fit_report
   const double trace = trace_of(in, weights);
   if (trace > 0) {
     report.ridge = in.lambda * trace / static_cast<double>(free);
-    const bool by_rows = in.form == KVFOLD_FIT_SMALLER ? report.fitted.rows < free : in.form == KVFOLD_FIT_DUAL;
+    const bool by_rows = in.form == KVFOLD_FIT_SMALLER
+                             ? report.fitted.rows < free && in.ridge_factors.length == 0
+                             : in.form == KVFOLD_FIT_DUAL;
     report.form = by_rows ? KVFOLD_FIT_DUAL : KVFOLD_FIT_PRIMAL;
     report.guarded = by_rows ? dual(in, weights, missing, report.ridge, change)
                              : primal(in, weights, missing, report.ridge, change);

@@ -15,6 +15,8 @@ constexpr double kPivotLeast = 9.313225746154785e-10;  // 2^-30
 
 struct FreeCounts {
   uint32_t items[kBatch];
+  const uint8_t *factors;
+  uint32_t ld;
 };
 
 /// grid: [systems]
@@ -36,7 +38,8 @@ __global__ void __launch_bounds__(kThreads) ridge_kernel(Systems systems, double
   double with_ridge = 0;
   for (uint32_t i = threadIdx.x; i < s.n; i += kThreads) {
     float *entry = s.matrix + size_t{i} * s.ld + i;
-    *entry += static_cast<float>(ridge);
+    const double factor = s.n == unknowns ? free.factors[size_t{blockIdx.x} * free.ld + i] : 1;
+    *entry += static_cast<float>(ridge * factor);
     s.diagonal[i] = *entry;
     with_ridge += *entry;
   }
@@ -160,11 +163,13 @@ kvfold_status substitute(const Device &device, const Systems &systems, uint32_t 
 
 }  // namespace
 
-kvfold_status add_ridges(const Device &device, const Systems &systems, double lambda, const uint32_t *free,
-                         Ridge *ridges, kvfold_error *error) {
+kvfold_status add_ridges(const Device &device, const Systems &systems, const Ridges &of, Ridge *ridges,
+                         kvfold_error *error) {
   FreeCounts counts{};
-  std::copy_n(free, systems.count, counts.items);
-  return check(launch(ridge_kernel, dim3(systems.count), kThreads, device.stream(), systems, lambda, counts, ridges),
+  std::copy_n(of.free, systems.count, counts.items);
+  counts.factors = of.factors;
+  counts.ld = of.ld;
+  return check(launch(ridge_kernel, dim3(systems.count), kThreads, device.stream(), systems, of.lambda, counts, ridges),
                "the ridge", error);
 }
 

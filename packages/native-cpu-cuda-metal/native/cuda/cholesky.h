@@ -30,9 +30,17 @@ struct Ridge {
   double trace;
 };
 
-/// ridges: [count] on the device. free: unknowns of the fit that each system belongs to.
-kvfold_status add_ridges(const Device &device, const Systems &systems, double lambda, const uint32_t *free,
-                         Ridge *ridges, kvfold_error *error);
+/// What the ridge of each system is made of.
+struct Ridges {
+  double lambda;
+  const uint32_t *free;    ///< unknowns of the fit that it belongs to [count], on the host
+  const uint8_t *factors;  ///< how many times it counts for each free row [count, ld], on the device
+  uint32_t ld;
+};
+
+/// ridges: [count] on the device. Systems of the dual form have one ridge for all rows.
+kvfold_status add_ridges(const Device &device, const Systems &systems, const Ridges &of, Ridge *ridges,
+                         kvfold_error *error);
 kvfold_status factor(const Device &device, const Systems &systems, const Ridge *ridges, kvfold_error *error);
 kvfold_status solve(const Device &device, const Systems &systems, kvfold_error *error);
 

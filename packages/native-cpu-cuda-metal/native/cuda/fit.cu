@@ -22,9 +22,13 @@ void LayerFit::find_free() {
   const kvfold_plan &plan = *fold.plan;
   const size_t max_heads = most_heads(*fold.target->memory);
   free.resize(keys().heads);
+  factors.resize(keys().heads);
   for (uint32_t h = 0; h < keys().heads; h++) {
     for (uint32_t row = 0; row < plan.rows; row++) {
-      if (is_marked(plan.fit->free, plan, max_heads, layer(), h, row)) free[h].push_back(row);
+      const uint8_t factor = factor_of(*plan.fit, plan, max_heads, layer(), h, row);
+      if (factor == 0) continue;
+      free[h].push_back(row);
+      factors[h].push_back(factor);
     }
     most_free = std::max(most_free, static_cast<uint32_t>(free[h].size()));
   }
@@ -66,6 +70,7 @@ kvfold_status LayerFit::reserve(uint32_t count, kvfold_error *error) {
     if (kvfold_status status = floats(one.buffer, one.of_head)) return status;
   }
   if (kvfold_status status = space.cells.reserve(device(), n * ld(), "free rows", error)) return status;
+  if (kvfold_status status = space.factors.reserve(device(), n * ld(), "free rows", error)) return status;
   if (kvfold_status status = space.counts.reserve(device(), n, "free rows", error)) return status;
   if (kvfold_status status = space.bad.reserve(device(), n, "free rows", error)) return status;
   if (kvfold_status status = space.squares.reserve(device(), kNumbers * n, "sums", error)) return status;
@@ -138,12 +143,16 @@ kvfold_status LayerFit::build(uint32_t from, uint32_t count, kvfold_error *error
   const kvfold_plan &plan = *fold.plan;
   const cudaStream_t stream = device()->stream();
   std::vector<uint32_t> rows_of(size_t{count} * ld(), 0), counts(count);
+  std::vector<uint8_t> factors_of(rows_of.size(), 1);
   for (uint32_t h = 0; h < count; h++) {
     counts[h] = static_cast<uint32_t>(free[from + h].size());
     std::copy(free[from + h].begin(), free[from + h].end(), rows_of.begin() + static_cast<ptrdiff_t>(h) * ld());
+    std::copy(factors[from + h].begin(), factors[from + h].end(), factors_of.begin() + static_cast<ptrdiff_t>(h) * ld());
   }
   const std::vector<uint32_t> none(count, kNone);
   if (kvfold_status status = device()->upload(space.cells.data(), rows_of.data(), rows_of.size() * 4, error))
+    return status;
+  if (kvfold_status status = device()->upload(space.factors.data(), factors_of.data(), factors_of.size(), error))
     return status;
   if (kvfold_status status = device()->upload(space.counts.data(), counts.data(), counts.size() * 4, error))
     return status;
@@ -273,7 +282,7 @@ kvfold_status fit_part(Fold *fold, Part *part, const kvfold_options &options, kv
     return status;
   if (kvfold_status status = part->device->wait(error)) return status;
   for (size_t i = 0; i < part->tables.size(); i += 2) {
-    LayerFit fit{*fold, *part, i, options, space, {}, 0, 0, 0, false, {}};
+    LayerFit fit{*fold, *part, i, options, space, {}, {}, 0, 0, 0, false, {}};
     if (kvfold_status status = fit_layer(&fit, error)) return status;
   }
   return KVFOLD_OK;

@@ -21,6 +21,7 @@ inline uint32_t rounded(uint32_t count, uint32_t to) { return (count + to - 1) /
 struct Space {
   Buffer<float> queries, targets, raw, keys, values, weights, square, inverse, diagonal, right, change, bias, row_bias;
   Buffer<uint32_t> cells, counts, slots, bad, order;
+  Buffer<uint8_t> factors;
   Buffer<double> squares;
   Buffer<Ridge> ridges;
   SoftmaxSpace softmax;
@@ -33,7 +34,8 @@ struct LayerFit {
   size_t key_index;  // of the keys in the part; the values follow
   const kvfold_options &options;
   Space &space;
-  std::vector<std::vector<uint32_t>> free;  // [heads]
+  std::vector<std::vector<uint32_t>> free;    // [heads]
+  std::vector<std::vector<uint8_t>> factors;  // of the free rows [heads]
   uint32_t most_free = 0, rows = 0, judging = 0;
   bool known = false;
   QueryRows queries;

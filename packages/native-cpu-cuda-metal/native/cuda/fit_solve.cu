@@ -53,7 +53,8 @@ kvfold_status LayerFit::solve_heads(uint32_t from, uint32_t count, kvfold_error 
   if (kvfold_status status = multiply(*device(), Stored::a_bt_precise, dual, error)) return status;
   if (kvfold_status status = multiply(*device(), Stored::at_b_precise, right, error)) return status;
   if (kvfold_status status =
-          add_ridges(*device(), all, fold.plan->fit->lambda, unknowns.data(), space.ridges.data(), error))
+          add_ridges(*device(), all, {fold.plan->fit->lambda, unknowns.data(), space.factors.data(), ld()},
+                     space.ridges.data(), error))
     return status;
   if (kvfold_status status = factor(*device(), all, space.ridges.data(), error)) return status;
   if (kvfold_status status = solve(*device(), all, error)) return status;

@@ -62,7 +62,7 @@ class LayerFit {
     if (kvfold_status status = find_missing(&work, head, free, ridge, error)) return status;
     const double before = squares_of_judges(ridge.missing());
     outcome->before = outcome->after = relative(before, target);
-    if (!ridge.solve(&work, fold_.plan->fit->lambda)) return KVFOLD_OK;
+    if (!ridge.solve(&work, fold_.plan->fit->lambda, factors_)) return KVFOLD_OK;
     if (kvfold_status status = work.finish(error)) return status;
     const double after = squares_of_judges(ridge.missing());
     if (!(after < before)) return KVFOLD_OK;
@@ -87,8 +87,12 @@ class LayerFit {
     const kvfold_plan &plan = *fold_.plan;
     const size_t max_heads = most_heads(*fold_.target->memory);
     free_.clear();
+    factors_.clear();
     for (uint32_t row = 0; row < plan.rows; row++) {
-      if (is_marked(plan.fit->free, plan, max_heads, shape_.layer, head, row)) free_.push_back(row);
+      const uint8_t factor = factor_of(*plan.fit, plan, max_heads, shape_.layer, head, row);
+      if (factor == 0) continue;
+      free_.push_back(row);
+      factors_.push_back(factor);
     }
   }
 
@@ -203,6 +207,7 @@ class LayerFit {
   const kvfold_options &options_;
   const TensorWork &keys_, &values_;
   std::vector<uint32_t> free_;
+  std::vector<uint8_t> factors_;  // of the free rows
   Buffer bits_, order_, turns_, slots_, cell_bias_, row_bias_, queries_, key_rows_, value_rows_;
 };
 

@@ -49,7 +49,7 @@ void Ridge::build(Work *work) const {
   work->run("multiply_columns", p, tiles_of(p.left) * tiles_of(p.right), {weights_, missing_, {matrix_, below}});
 }
 
-bool Ridge::solve(Work *work, double lambda) const {
+bool Ridge::solve(Work *work, double lambda, const std::vector<uint8_t> &factors) const {
   const size_t free = shape_.free;
   float *matrix = matrix_.as<float>();
   double trace = 0;
@@ -58,7 +58,7 @@ bool Ridge::solve(Work *work, double lambda) const {
   const double ridge = lambda * trace / static_cast<double>(free);
   double raised = 0;
   for (size_t i = 0; i < free; i++) {
-    matrix[i * free + i] += static_cast<float>(ridge);
+    matrix[i * free + i] += static_cast<float>(ridge * factors[i]);
     diagonal_.as<float>()[i] = matrix[i * free + i];
     raised += matrix[i * free + i];
   }

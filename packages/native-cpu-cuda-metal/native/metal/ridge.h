@@ -28,8 +28,8 @@ class Ridge {
 
   /// Gathers the square system; after the work has run, `solve` gathers its solution.
   void build(Work *work) const;
-  /// False, and nothing is gathered, when no free row got any weight.
-  bool solve(Work *work, double lambda) const;
+  /// False, and nothing is gathered, when no free row got any weight. factors: of the ridge for each free row [free]
+  bool solve(Work *work, double lambda, const std::vector<uint8_t> &factors) const;
   /// Channel j of the change of free row f.
   float change(size_t f, size_t j) const {
     return matrix_.as<float>()[(shape_.free + j) * shape_.free + f];

@@ -9,15 +9,16 @@
 namespace cases {
 namespace {
 
-/// Marks up to `most` rows of each head.
-void mark_rows(Case *one, uint32_t most, Random *random) {
+/// Marks up to `most` rows of each head, some of them with a number of up to `largest`.
+void mark_rows(Case *one, uint32_t most, uint32_t largest, Random *random) {
   const uint32_t heads = kvfold::most_heads(one->memory), rows = one->plan.rows;
   one->changed.assign(size_t{one->memory.layer_count} * heads * rows, 0);
   for (uint32_t l = 0; l < one->memory.layer_count; l++) {
     for (uint32_t h = 0; h < one->layers[l].kv_heads; h++) {
       const uint32_t wanted = random->below(5) == 0 ? 0 : 1 + random->below(std::min(most, rows));
       for (uint32_t i = 0; i < wanted; i++)
-        one->changed[(size_t{l} * heads + h) * rows + random->below(rows)] = 1;
+        one->changed[(size_t{l} * heads + h) * rows + random->below(rows)] =
+            static_cast<uint8_t>(random->below(3) == 0 ? 1 + random->below(largest) : 1);
     }
   }
 }
@@ -58,7 +59,7 @@ void add_fit(Case *one, uint32_t seed) {
     const uint32_t rows = std::min(samples, one->fit.max_rows / group) * group;
     fewest = std::min(fewest, rows - rows / one->fit.holdout);
   }
-  mark_rows(one, fewest / 4, &random);
+  mark_rows(one, fewest / 4, seed % 3 == 0 ? 1 : UINT8_MAX, &random);
   for (uint32_t c = 0; c < one->plan.cells && seed % 2 == 0; c++)
     one->cell_bias.push_back(static_cast<float>(random.number()));
   for (uint32_t r = 0; r < one->plan.rows && seed % 3 == 0; r++)
@@ -70,7 +71,7 @@ void add_fit(Case *one, uint32_t seed) {
 
 void add_values(Case *one, uint32_t seed) {
   Random random(seed ^ 0x9e3u);
-  mark_rows(one, one->plan.rows, &random);
+  mark_rows(one, one->plan.rows, 1, &random);
   for (uint32_t l = 0; l < one->memory.layer_count; l++) {
     for (uint32_t h = 0; h < one->layers[l].kv_heads; h++) {
       for (uint32_t row = 0; row < one->plan.rows; row++) {

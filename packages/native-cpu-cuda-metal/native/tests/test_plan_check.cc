@@ -182,7 +182,6 @@ void fits() {
   for (uint32_t holdout : {0u, 1u, UINT32_MAX})
     request("holdout", [holdout](kvfold_fit_request *fit) { fit->holdout = holdout; });
   reject_fit("underdetermined", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->fit.max_rows = 4; });
-  reject_fit("mark", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->changed[0] = 2; });
   reject_fit("mask", KVFOLD_STATUS_PLAN_SHAPE, [](Case *c) { c->fit.free.length--; });
   reject_fit("no sample", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->target.queries = nullptr; });
   reject_fit("layers of the sample", KVFOLD_STATUS_PLAN_FIT, [](Case *c) { c->sample.layer_count++; });

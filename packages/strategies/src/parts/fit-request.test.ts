@@ -24,12 +24,13 @@ const situation = cells.chain((count) =>
     free: fc.nat(count),
     samples: fc.integer({ min: 1, max: 120 }),
     holdout: fc.integer({ min: 2, max: 7 }),
+    stiffness: fc.constantFrom(0, 1, 10),
   }),
 );
 
 it("frees the allowed cells that are worth most, as many as a plan may", async () => {
   await fc.assert(
-    fc.asyncProperty(situation, async ({ count, order, rows, free, samples, holdout }) => {
+    fc.asyncProperty(situation, async ({ count, order, rows, free, samples, holdout, stiffness }) => {
       const worth = (_layer: number, head: number): Float32Array =>
         Float32Array.from(order.slice(head * count, (head + 1) * count));
       const kept = [0, 1].map((head) => {
@@ -39,6 +40,8 @@ it("frees the allowed cells that are worth most, as many as a plan may", async (
         return Uint32Array.from(byWorth.slice(0, rows)).sort();
       });
       const own = [kept.map((all) => all.slice(0, free))];
+      const stiff = [own[0]!.map((all) => all.filter((cell) => cell % 3 === 0))];
+      const may = own[0]!.map((all) => (stiffness === 0 ? all.filter((cell) => cell % 3 !== 0) : all));
       const queries = zeroQueries(samples, [2]);
       const view = await tinyView({ cells: count, heads: [2], queries });
       const members = Uint32Array.from(kept.flatMap((all) => [...all]));
@@ -46,6 +49,8 @@ it("frees the allowed cells that are worth most, as many as a plan may", async (
         members,
         everywhere: new Uint32Array(0),
         own,
+        stiff,
+        stiffness,
         worth,
         queryRows: [samples],
         holdout,
@@ -53,14 +58,19 @@ it("frees the allowed cells that are worth most, as many as a plan may", async (
       const judging = Math.floor(samples / holdout);
       const most = judging === 0 ? 0 : Math.floor((samples - judging) / 4);
       if (mask === null) {
-        expect(Math.min(most, own[0]![0]!.length)).toBe(0);
+        expect(most === 0 || may.every((cells) => cells.length === 0)).toBe(true);
         return;
       }
       kept.forEach((all, head) => {
-        const solved = all.filter((_, row) => mask[head * rows + row] === 1);
-        expect(solved.length).toBe(Math.min(most, own[0]![head]!.length));
-        const left = without(own[0]![head]!, solved);
-        expect(solved.every((cell) => own[0]![head]!.includes(cell))).toBe(true);
+        const factors = mask.subarray(head * rows, (head + 1) * rows);
+        const solved = all.filter((_, row) => factors[row] !== 0);
+        expect(solved.length).toBe(Math.min(most, may[head]!.length));
+        const left = without(may[head]!, solved);
+        expect(solved.every((cell) => may[head]!.includes(cell))).toBe(true);
+        const stands = (cell: number): boolean => stiff[0]![head]!.includes(cell);
+        all.forEach((cell, row) => {
+          if (factors[row] !== 0) expect(factors[row]).toBe(stands(cell) ? stiffness : 1);
+        });
         const least = Math.min(...[...solved].map((cell) => worth(0, head)[cell]!));
         for (const cell of left) expect(worth(0, head)[cell]).toBeLessThanOrEqual(least);
       });

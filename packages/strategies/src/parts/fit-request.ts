@@ -1,6 +1,6 @@
 /** The fit of a composite plan: which rows of which head are solved for. */
 import { type CacheShape, type FitRequest, mostKvHeads } from "@kvfold/core";
-import { union } from "./cells.js";
+import { union, without } from "./cells.js";
 import type { CellsByHead } from "./refit-cells.js";
 import { bestCells, type HeadScores } from "./scores.js";
 
@@ -15,6 +15,9 @@ export interface FreeRows {
   readonly everywhere: Uint32Array;
   /** Cells of each head whose values may change. */
   readonly own: CellsByHead;
+  /** Of these, cells that the ridge holds `stiffness` times as strongly; 0: whose values stay. */
+  readonly stiff: CellsByHead;
+  readonly stiffness: number;
   /** Of too many cells those that are worth most are solved for. */
   readonly worth: HeadScores;
   /** Query rows of each KV head, by layer. */
@@ -23,26 +26,28 @@ export interface FreeRows {
 }
 
 /**
- * The mask of a fit request: 1 where a row holds a cell whose value may change, at most a quarter as many in each head
- * as query rows that fit.
+ * The mask of a fit request: the ridge factor where a row holds a cell whose value may change, at most a quarter as many
+ * in each head as query rows that fit.
  * @returns [layers, kvHeads, rows], or null where no row is free
  */
 export function freeRows(shape: CacheShape, given: FreeRows): FitRequest["free"] | null {
-  const { members, everywhere, own, worth, queryRows, holdout } = given;
+  const { members, everywhere, own, stiff, stiffness, worth, queryRows, holdout } = given;
   const kvHeads = mostKvHeads(shape);
   const rows = members.length / (shape.layers.length * kvHeads);
   const free = new Uint8Array(members.length);
   for (const [layer, heads] of own.entries()) {
     const most = mostFree(queryRows[layer]!, holdout);
     for (const [head, cells] of heads.entries()) {
-      const candidates = union(everywhere, cells);
+      const held = stiff[layer]![head]!;
+      const candidates = union(everywhere, stiffness === 0 ? without(cells, held) : cells);
       const solved = new Uint8Array(shape.cells);
       for (const cell of bestCells(worth(layer, head), candidates, most)) solved[cell] = 1;
+      for (const cell of held) if (solved[cell] === 1) solved[cell] = stiffness;
       const start = (layer * kvHeads + head) * rows;
       for (let row = 0; row < rows; row++) free[start + row] = solved[members[start + row]!]!;
     }
   }
-  return free.includes(1) ? free : null;
+  return free.some((factor) => factor !== 0) ? free : null;
 }
 
 /**

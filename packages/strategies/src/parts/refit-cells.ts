@@ -32,10 +32,10 @@ export interface CellChoice {
   readonly shared: Uint32Array;
   /** Cells that compete still, in rising order. */
   readonly free: Uint32Array;
-  /** Pins of each head and its rest. */
+  /** What each head attends to, and its pins. */
   readonly chosen: CellsByHead;
-  /** What each head attends to: those whose values may be fitted. */
-  readonly rest: CellsByHead;
+  /** Of these, what stands out in its head: its pins, and what would be one if no query attended to it. */
+  readonly standing: CellsByHead;
 }
 
 /** Shares of `room` rounded down; the rest gets what is left. */
@@ -47,13 +47,12 @@ export function splitRoom(room: number, shares: PinShares): CellCounts {
 
 /**
  * Chooses cell by cell what is worth most: first for all heads, then what each head attends to, then its pins among
- * those that are left. In this order a pin is only what would have been lost: a cell that stands out and is attended to
- * as well takes no pin, and its value is fitted.
+ * those that are left. In this order no pin is spent on a cell that stays anyway.
  *
  *     free cells   b c d e f g h      1 shared pin, 1 pin and 1 other of each head
  *     all heads    d
- *     head 0       d   b   f          chosen: b f, rest: b
- *     head 1       d   g   c          chosen: c g, rest: g
+ *     head 0       d   b   f          chosen: b f; f stands out most of all, b does not
+ *     head 1       d   g   c          chosen: c g; g stands out most, c is pinned: both are standing
  *
  * @param free in rising order
  */
@@ -67,18 +66,20 @@ export async function chooseCells(
   const shared = scores.shared === null ? NONE : bestCells(scores.shared, free, counts.shared);
   const others = without(free, shared);
   const chosen: Uint32Array[][] = [];
-  const rest: Uint32Array[][] = [];
+  const standing: Uint32Array[][] = [];
   for (const [layer, { kvHeads }] of view.shape.layers.entries()) {
     chosen.push([]);
-    rest.push([]);
+    standing.push([]);
     for (let head = 0; head < kvHeads; head++) {
       await breathe();
       const best = bestCells(scores.worth(layer, head), others, counts.rest);
-      const left = without(others, best);
-      const pins = scores.head === null ? NONE : bestCells(scores.head(layer, head), left, counts.head);
+      const outstanding = (among: Uint32Array): Uint32Array =>
+        scores.head === null ? NONE : bestCells(scores.head(layer, head), among, counts.head);
+      const pins = outstanding(without(others, best));
+      const attended = without(best, without(best, outstanding(others)));
       chosen[layer]!.push(union(pins, best));
-      rest[layer]!.push(best);
+      standing[layer]!.push(union(pins, attended));
     }
   }
-  return { shared, free: others, chosen, rest };
+  return { shared, free: others, chosen, standing };
 }

@@ -8,14 +8,16 @@ export interface RefitOptions {
   readonly sinks: number;
   /** Cells kept at the end of the cache. */
   readonly recent: number;
-  /** Share of the room for cells that all heads keep, read-only; `auto`: 0, or 0.2 with `queries=repeat`. */
+  /** Share of the room for cells that all heads keep, with their own values; `auto`: 0, or 0.2 with `queries=repeat`. */
   readonly sharedPins: number | "auto";
-  /** Share of the room for cells that each head keeps for itself, read-only; `auto`: 0.35, or 0.4 with `queries=repeat`. */
+  /** Share of the room for cells that each head keeps for itself, because they stand out; `auto`: 0.35, or 0.4 with `queries=repeat`. */
   readonly headPins: number | "auto";
   /** Distance, in cells, within which a cell takes over the best KeyDiff score of its head. */
   readonly neighbours: number;
   /** Ridge of the fit, relative to the mean diagonal of A^T A. */
   readonly lambda: number;
+  /** How many times the ridge holds the values of what stands out in a head; 0: they stay as they are. */
+  readonly pinRidge: number;
   /** Query rows for each KV head that choose cells: samples times the query heads of its group. */
   readonly maxRows: number;
   /** Query rows for each KV head, the first of those, that values are fitted on. */
@@ -32,7 +34,7 @@ export interface RefitOptions {
   readonly fitWindow: boolean;
 }
 
-/** Shares of the room for read-only cells. */
+/** Shares of the room for pins. */
 export interface PinShares {
   readonly shared: number;
   readonly head: number;
@@ -80,6 +82,7 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
         v.gtValue(0, "expected more than 0"),
         v.maxValue(1000, "expected at most 1000"),
       ),
+      pinRidge: v.pipe(wholeNumber, v.maxValue(255, "expected at most 255")),
       maxRows: positiveNumber,
       fitRows: positiveNumber,
       holdout: v.pipe(wholeNumber, v.minValue(2, "expected at least 2")),
@@ -101,17 +104,22 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
     recent: { default: 64, description: "kept at the end of the cache", unit: "cells" },
     sharedPins: {
       default: "auto",
-      description: "read-only cells of all heads; auto: 0, or 0.2 with queries=repeat",
+      description: "pins of all heads; auto: 0, or 0.2 with queries=repeat",
       unit: "share of the room",
     },
     headPins: {
       default: "auto",
-      description: "read-only cells of each head; auto: 0.35, or 0.4 with queries=repeat",
+      description: "pins of each head; auto: 0.35, or 0.4 with queries=repeat",
       unit: "share of the room",
     },
     // a name or number of several tokens, which differ in how far they stand out, is kept whole
     neighbours: { default: 2, description: "a pin is worth what the best this near is worth", unit: "cells" },
     lambda: { default: 0.1, description: "how strongly values are held", unit: "mean diagonal of A^T A" },
+    pinRidge: {
+      default: 10,
+      description: "how many times as strongly those of what stands out; 0: not fitted",
+      unit: "ridges",
+    },
     maxRows: {
       default: 4096,
       description: "queries that choose cells, at most, for each KV head",

@@ -33,6 +33,7 @@ export const frms: ScorerFactory<FrmsOptions> = defineScorer<FrmsOptions>({
   },
   signals: ["queries"],
   create: ({ horizon, maxRows }) => ({
-    score: (view, context) => futureAttention(view, context, { who: "frms", horizon, maxRows }, rootMeanSquare),
+    score: (view, context) =>
+      futureAttention(view, context, { who: "frms", horizon, maxRows }, rootMeanSquare),
   }),
 });

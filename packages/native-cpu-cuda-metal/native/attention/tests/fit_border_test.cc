@@ -53,6 +53,15 @@ TEST(fit_refuses_bad_input) {
   const uint32_t twice[] = {2, 2}, falling[] = {3, 1}, outside[] = {0, 7};
   CHECK(status([&](Case &, In &, Out &) {}) == KVFOLD_OK);
   CHECK(status([&](Case &, In &in, Out &) { in.rows = 0; }) == bad);
+  const uint8_t factors[] = {1, 7, 255, 1}, none[] = {1, 0, 1};
+  CHECK(status([&](Case &, In &in, Out &) { in.ridge_factors = {factors, 3}; }) == KVFOLD_OK);
+  CHECK(status([&](Case &, In &in, Out &) { in.ridge_factors = {factors, 4}; }) == bad);
+  CHECK(status([&](Case &, In &in, Out &) { in.ridge_factors = {none, 3}; }) == bad);
+  CHECK(status([&](Case &, In &in, Out &) { in.ridge_factors = {nullptr, 3}; }) == bad);
+  CHECK(status([&](Case &, In &in, Out &) {
+          in.ridge_factors = {factors, 3};
+          in.form = KVFOLD_FIT_DUAL;
+        }) == bad);
   CHECK(status([&](Case &, In &in, Out &) { in.rows = UINT32_MAX; }) == bad);
   CHECK(status([&](Case &, In &in, Out &) { in.kept = 0; }) == bad);
   CHECK(status([&](Case &, In &in, Out &) { in.value_dim = 0; }) == bad);

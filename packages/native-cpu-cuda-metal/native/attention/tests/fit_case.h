@@ -12,6 +12,7 @@ struct Case {
   Head head;  ///< the kept cells
   Floats targets;
   std::vector<uint32_t> free;
+  std::vector<uint8_t> factors;  ///< of the free cells, or empty
   double lambda = 0.01;
   uint32_t holdout = 0, form = KVFOLD_FIT_SMALLER;
 
@@ -36,7 +37,13 @@ struct Case {
   kvfold_fit_input input() const {
     return {head.rows,       head.cells,      head.key_dim,   head.value_dim,    span(head.queries),
             span(targets),   span(head.keys), span(head.bias), span(head.values), {free.data(), free.size()},
-            lambda,          holdout,         form};
+            lambda,          holdout,         form,            {factors.data(), factors.size()}};
+  }
+  double factor(size_t f) const { return factors.empty() ? 1 : factors[f]; }
+  /// Some cells held more strongly. Not for the dual form.
+  void stiffen(Random &random) {
+    for (size_t f = 0; f < free.size(); f++)
+      factors.push_back(static_cast<uint8_t>(random.uniform() < 0.4 ? random.between(1, 255) : 1));
   }
 };
 

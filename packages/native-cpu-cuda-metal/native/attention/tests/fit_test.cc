@@ -13,6 +13,7 @@ struct Truth {
   double fitted = 0, judged = 0;   ///< |O - A V| with the values that were given
   double target = 0;               ///< |O|, all rows
   double change = 0, rounded = 0;  ///< |V' - V|, |V'| of the free cells
+  double held = 0;                 ///< |V' - V| as the ridge sees it, each square times its factor
 
   Truth(const Case &c, const Floats &values) {
     const size_t dim = c.head.value_dim;
@@ -30,32 +31,40 @@ struct Truth {
         (judges ? judged : fitted) += left * left;
       }
     }
-    for (uint32_t cell : c.free) {
-      for (size_t i = cell * dim; i < (cell + 1) * dim; i++) {
-        change += std::pow(double{values[i]} - c.head.values[i], 2);
+    for (size_t f = 0; f < c.free.size(); f++) {
+      for (size_t i = c.free[f] * dim; i < (c.free[f] + 1) * dim; i++) {
+        const double moved = std::pow(double{values[i]} - c.head.values[i], 2);
+        change += moved;
+        held += c.factor(f) * moved;
         rounded += double{values[i]} * values[i];
       }
     }
-    for (double *sum : {&weights, &fitted, &judged, &target, &change, &rounded}) *sum = std::sqrt(*sum);
+    for (double *sum : {&weights, &fitted, &judged, &target, &change, &rounded, &held}) *sum = std::sqrt(*sum);
   }
 
-  double objective(double ridge) const { return std::sqrt(fitted * fitted + ridge * change * change); }
+  double objective(double ridge) const { return std::sqrt(fitted * fitted + ridge * held * held); }
 };
 
 struct Bounds {
   double missing;  ///< |dE|
   double weights;  ///< |dA|, relative
-  size_t rows, free;
+  size_t rows;
+  double factors = 0;  ///< sum over the free cells
+  double stiffest = 1;
   bounds::Fit fit;
 
   Bounds(const Case &c, const kvfold_fit_report &report, const Truth &before)
-      : rows(static_cast<size_t>(report.fitted.rows)), free(c.free.size()),
+      : rows(static_cast<size_t>(report.fitted.rows)),
         fit(c.head.rows, report.form == KVFOLD_FIT_DUAL ? static_cast<size_t>(report.fitted.rows) : c.free.size(),
             report.guarded > 0) {
     const bounds::Attend attend(c.head.rows, c.head.cells, c.head.key_dim, c.head.largest_score());
     missing = attend.outputs * largest(c.head.values) * std::sqrt(double(c.targets.size())) +
               bounds::kRoundoff * before.target;
     weights = attend.weight;
+    for (size_t f = 0; f < c.free.size(); f++) {
+      factors += c.factor(f);
+      stiffest = std::fmax(stiffest, c.factor(f));
+    }
   }
 
   /// How far the fitted values may lie from the best ones, in the norm of the objective.
@@ -63,11 +72,11 @@ struct Bounds {
     const double a = before.weights, root = std::sqrt(ridge);
     const double data = weights * a * after.fitted / root + missing + weights * a * after.change;
     const double answer = after.fitted / ridge;  // |a| of the dual
-    const double trace = a * a + ridge * static_cast<double>(dual ? rows : free);
+    const double trace = a * a + ridge * (dual ? static_cast<double>(rows) : factors);
     const double solve =
         dual ? (fit.solve_matrix * trace + fit.solve_right * a * (a + root)) * answer
              : (fit.solve_matrix * trace * after.change + fit.solve_right * a * before.fitted) / root;
-    return data + solve + bounds::kRoundoff * (a + root) * (after.rounded + best.rounded);
+    return data + solve + bounds::kRoundoff * (a + root * std::sqrt(stiffest)) * (after.rounded + best.rounded);
   }
   /// How far a reported error may lie from the truth.
   double reported(const Truth &after, double all_weights) const {
@@ -138,6 +147,7 @@ TEST(fit_reaches_the_objective_of_the_reference) {
   for (int i = 0; i < 1400; i++) {
     Case c = random_case(random, i % 100 == 0 ? 500 : 150);
     c.form = random.between(0, 2);
+    if (c.form != KVFOLD_FIT_DUAL && random.uniform() < 0.5) c.stiffen(random);
     const Fitted want = run(kvfold_fit_reference, c, nullptr);
     each_isa([&](const char *isa) { compare(c, run(kvfold_fit, c, isa), want); });
   }
@@ -150,6 +160,7 @@ TEST(fit_lets_held_out_rows_judge) {
   for (int i = 0; i < 600; i++) {
     Case c = random_case(random, 120);
     c.holdout = random.between(2, 7);
+    if (random.uniform() < 0.5) c.stiffen(random);
     const Fitted want = run(kvfold_fit_reference, c, nullptr);
     each_isa([&](const char *isa) {
       const Fitted got = run(kvfold_fit, c, isa);
@@ -206,6 +217,31 @@ TEST(fit_changes_nothing_where_nothing_is_missing) {
     CHECK_BOUND(std::sqrt(got.report.judged.before), bound.missing);
     const Truth after(c, got.values);
     CHECK_BOUND(after.judged, bound.missing);
+  });
+}
+
+TEST(fit_holds_stiff_cells_back) {
+  Random random(43);
+  Case c(random, 400, 200, 60, 40, 24, 24, false, 1);
+  const auto moved = [&](size_t f, const Floats &values) {
+    double sum = 0;
+    for (size_t i = c.free[f] * 24; i < (c.free[f] + 1) * 24; i++) sum += std::pow(values[i] - c.head.values[i], 2);
+    return std::sqrt(sum);
+  };
+  c.lambda = 0.1;
+  const Fitted loose = run(kvfold_fit_reference, c, nullptr);
+  c.factors.assign(40, 1);
+  CHECK(same_bits(run(kvfold_fit_reference, c, nullptr).values, loose.values));
+  for (size_t f = 0; f < 40; f += 2) c.factors[f] = 255;
+  each_isa([&](const char *isa) {
+    const Fitted got = run(kvfold_fit, c, isa);
+    REQUIRE(got.report.accepted && loose.report.accepted);
+    double stiff = 0, before = 0;
+    for (size_t f = 0; f < 40; f += 2) {
+      stiff += moved(f, got.values);
+      before += moved(f, loose.values);
+    }
+    CHECK_BOUND(stiff, before / 20);
   });
 }
 

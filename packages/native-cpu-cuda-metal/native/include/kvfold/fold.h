@@ -74,7 +74,9 @@ typedef struct kvfold_weights {
 
 /* FitRequest of @kvfold/core: values that are solved for. */
 typedef struct kvfold_fit_request {
-  kvfold_u8_span free; /* [layers, most heads, rows]; 0 for heads that a layer lacks */
+  /* 0: the value of a row stays; 1 to 255: it is solved for, held by so many times the ridge. 0 for heads that a layer
+   * lacks. [layers, most heads, rows] */
+  kvfold_u8_span free;
   double lambda;
   uint32_t horizon;
   uint32_t max_rows; /* for each KV head */

@@ -76,7 +76,13 @@ void ridge(uint32_t seed) {
   solved.build(&work);
   CHECK(work.finish(&error) == KVFOLD_OK);
   constexpr double kLambda = 0.01;
-  CHECK(solved.solve(&work, kLambda));
+  std::vector<uint8_t> factors;
+  double factor_sum = 0;
+  for (uint32_t f = 0; f < free; f++) {
+    factors.push_back(static_cast<uint8_t>(seed % 2 == 0 ? 1 + random.below(255) : 1));
+    factor_sum += factors[f];
+  }
+  CHECK(solved.solve(&work, kLambda, factors));
   CHECK(work.finish(&error) == KVFOLD_OK);
   double trace = 0, weights = 0, targets = 0, size = 0, left = 0;
   for (size_t i = 0; i < size_t{fitting} * free; i++) trace += double{a[i]} * a[i];
@@ -95,13 +101,13 @@ void ridge(uint32_t seed) {
   for (size_t i = 0; i < answer.size(); i++) worst = std::fmax(worst, std::fabs(before[i] - answer[i] - e[i]));
   for (size_t f = 0; f < free; f++) {
     for (size_t j = 0; j < width; j++) {
-      double equation = added * solved.change(f, j);
+      double equation = added * factors[f] * solved.change(f, j);
       for (size_t r = 0; r < fitting; r++) equation += a[r * free + f] * (answer[r * width + j] - before[r * width + j]);
       left += equation * equation;
     }
   }
   const bounds::Fit bound(fitting, free, false);
-  CHECK(std::sqrt(left) <= bound.solve_matrix * (trace + free * added) * std::sqrt(size) +
+  CHECK(std::sqrt(left) <= bound.solve_matrix * (trace + factor_sum * added) * std::sqrt(size) +
                                bound.solve_right * weights * std::sqrt(targets));
   CHECK(worst <= bound.answer * (std::sqrt(size) + 1));  // rows of A are shorter than 1
 }

@@ -16,15 +16,16 @@ namespace {
 unsigned long long wide(uint64_t value) { return value; }
 
 kvfold_status check_mask(const kvfold_target &target, const kvfold_plan &plan, const kvfold_u8_span &mask,
-                         const char *name, kvfold_error *error) {
+                         const char *name, uint8_t most, kvfold_error *error) {
   // at most 2^12 layers, 2^12 heads and 2^27 rows
   const uint64_t needed = uint64_t{target.memory->layer_count} * most_heads(*target.memory) * plan.rows;
   if (mask.length != needed)
     return fail(error, KVFOLD_STATUS_PLAN_SHAPE, "%s has %llu entries, %llu are needed", name, wide(mask.length),
                 wide(needed));
   for (uint64_t i = 0; i < mask.length; i++) {
-    if (mask.data[i] > 1)
-      return fail(error, KVFOLD_STATUS_PLAN_FIT, "%s: entry %llu is %u, neither 0 nor 1", name, wide(i), mask.data[i]);
+    if (mask.data[i] > most)
+      return fail(error, KVFOLD_STATUS_PLAN_FIT, "%s: entry %llu is %u, must be 0 to %u", name, wide(i), mask.data[i],
+                  most);
   }
   for (uint32_t l = 0; l < target.memory->layer_count; l++) {
     for (uint32_t h = target.memory->layers[l].kv_heads; h < most_heads(*target.memory); h++) {
@@ -37,7 +38,7 @@ kvfold_status check_mask(const kvfold_target &target, const kvfold_plan &plan, c
 
 kvfold_status check_values(const kvfold_target &target, const kvfold_plan &plan, kvfold_error *error) {
   const kvfold_dense_values &values = *plan.values;
-  if (kvfold_status status = check_mask(target, plan, values.given, "given", error)) return status;
+  if (kvfold_status status = check_mask(target, plan, values.given, "given", 1, error)) return status;
   uint64_t needed = 0;  // at most 2^51 rows of 2^13
   for (uint32_t l = 0; l < target.memory->layer_count; l++) {
     const kvfold_memory_layer &layer = target.memory->layers[l];
@@ -87,7 +88,7 @@ kvfold_status check_layer_fit(const kvfold_target &target, const kvfold_plan &pl
 
 kvfold_status check_fit(const kvfold_target &target, const kvfold_plan &plan, kvfold_error *error) {
   const kvfold_fit_request &fit = *plan.fit;
-  if (kvfold_status status = check_mask(target, plan, fit.free, "free", error)) return status;
+  if (kvfold_status status = check_mask(target, plan, fit.free, "free", UINT8_MAX, error)) return status;
   if (!(fit.lambda > 0 && fit.lambda <= KVFOLD_MAX_LAMBDA))
     return fail(error, KVFOLD_STATUS_PLAN_FIT, "lambda is %g, it must be above 0 and at most %g", fit.lambda,
                 KVFOLD_MAX_LAMBDA);

@@ -2,6 +2,8 @@
 #ifndef KVFOLD_COMMON_QUERIES_H
 #define KVFOLD_COMMON_QUERIES_H
 
+#include <vector>
+
 #include "common/tensor.h"
 #include "kvfold/fold.h"
 
@@ -25,6 +27,20 @@ inline kvfold_turn turn_of(const kvfold_target &target, const kvfold_fit_request
 inline bool is_marked(const kvfold_u8_span &mask, const kvfold_plan &plan, size_t max_heads, size_t layer, size_t head,
                       size_t row) {
   return mask.data[(layer * max_heads + head) * plan.rows + row] != 0;
+}
+
+/// The ridge factor of a row, 0 where it stays.
+inline uint8_t factor_of(const kvfold_fit_request &fit, const kvfold_plan &plan, size_t max_heads, size_t layer,
+                         size_t head, size_t row) {
+  return fit.free.data[(layer * max_heads + head) * plan.rows + row];
+}
+
+/// Factors of the free rows of a head; none where all are 1, so that a fit may take its smaller form.
+inline kvfold_u8_span told_factors(const std::vector<uint8_t> &factors) {
+  for (uint8_t factor : factors) {
+    if (factor > 1) return {factors.data(), factors.size()};
+  }
+  return {nullptr, 0};
 }
 
 inline uint32_t marked_rows(const kvfold_u8_span &mask, const kvfold_target &target, const kvfold_plan &plan,

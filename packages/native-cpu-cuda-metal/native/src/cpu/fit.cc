@@ -114,6 +114,7 @@ class LayerFit {
     input.keys = {key_rows_.data(), size_t{input.kept} * input.key_dim};
     input.values = {values.data, values.length};
     input.free = {free_.data(), free_.size()};
+    input.ridge_factors = told_factors(factors_);
     kvfold_fit_report report{};
     if (kvfold_status status = kvfold_fit(&input, run_.options(), values, &report, error)) return status;
     outcome->before = relative(report.judged.before, report.judged.target);
@@ -134,8 +135,12 @@ class LayerFit {
     const kvfold_plan &plan = *fold_.plan;
     const size_t max_heads = most_heads(*fold_.target->memory);
     free_.clear();
+    factors_.clear();
     for (uint32_t row = 0; row < plan.rows; row++) {
-      if (is_marked(plan.fit->free, plan, max_heads, shape_.layer, head, row)) free_.push_back(row);
+      const uint8_t factor = factor_of(*plan.fit, plan, max_heads, shape_.layer, head, row);
+      if (factor == 0) continue;
+      free_.push_back(row);
+      factors_.push_back(factor);
     }
   }
 
@@ -190,6 +195,7 @@ class LayerFit {
   const AttentionRun run_;
   const NewSlices keys_, values_;
   std::vector<uint32_t> free_;
+  std::vector<uint8_t> factors_;  // of the free rows
   Scratch<float> queries_, targets_, key_rows_, value_rows_;
 };
 

@@ -15,10 +15,6 @@ namespace {
 
 Tensor tensor_in(const NewRows &rows, uint32_t kind) { return tensor_of(*rows.target.memory, rows.layer, kind); }
 
-bool is_free(const NewRows &rows, size_t head, size_t row) {
-  return is_marked(*changed_values(rows.plan), rows.plan, most_heads(*rows.target.memory), rows.layer, head, row);
-}
-
 /// Puts a value into the new rows; false, and nothing is changed, when the type cannot hold it.
 bool put_value(const NewRows &rows, size_t head, size_t row, const std::vector<double> &value, bool only_try) {
   const Tensor tensor = tensor_in(rows, KVFOLD_VALUES);
@@ -86,8 +82,13 @@ double relative(double error, double size) {
 
 kvfold_status fit_head(const NewRows &rows, uint32_t head, kvfold_fit_outcome *outcome, kvfold_error *error) {
   std::vector<uint32_t> free;
+  std::vector<uint8_t> factors;
   for (uint32_t row = 0; row < rows.plan.rows; row++) {
-    if (is_free(rows, head, row)) free.push_back(row);
+    const uint8_t factor =
+        factor_of(*rows.plan.fit, rows.plan, most_heads(*rows.target.memory), rows.layer, head, row);
+    if (factor == 0) continue;
+    free.push_back(row);
+    factors.push_back(factor);
   }
   *outcome = {rows.layer, head, std::nan(""), std::nan(""), 0, static_cast<uint32_t>(free.size())};
   if (free.empty()) return KVFOLD_OK;
@@ -108,6 +109,7 @@ kvfold_status fit_head(const NewRows &rows, uint32_t head, kvfold_fit_outcome *o
   input.bias = rows.plan.bias;
   input.values = {values.data(), values.size()};
   input.free = {free.data(), free.size()};
+  input.ridge_factors = told_factors(factors);
   input.lambda = rows.plan.fit->lambda;
   input.holdout = rows.plan.fit->holdout;
   kvfold_fit_report report{};

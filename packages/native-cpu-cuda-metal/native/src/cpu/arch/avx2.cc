@@ -59,13 +59,8 @@ struct Vec {
   }
   static float half(const uint8_t *from) { return load_half(from); }
   static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
-  static void scales(const uint8_t *const *from, size_t at, const float *weights, Reg *scale) {
-    const __m128 four = four_scales(from, at, weights);
-    const Reg both = _mm256_insertf128_ps(_mm256_castps128_ps256(four), four, 1);
-    scale[0] = _mm256_permute_ps(both, 0x00);
-    scale[1] = _mm256_permute_ps(both, 0x55);
-    scale[2] = _mm256_permute_ps(both, 0xaa);
-    scale[3] = _mm256_permute_ps(both, 0xff);
+  static Reg set1_half(const uint8_t *from) {
+    return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half_bits(from))));
   }
 
   static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }

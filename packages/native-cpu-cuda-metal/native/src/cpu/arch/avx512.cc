@@ -55,12 +55,8 @@ struct Vec {
   }
   static float half(const uint8_t *from) { return load_half(from); }
   static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
-  static void scales(const uint8_t *const *from, size_t at, const float *weights, Reg *scale) {
-    const Reg all = _mm512_broadcast_f32x4(four_scales(from, at, weights));
-    scale[0] = _mm512_permute_ps(all, 0x00);
-    scale[1] = _mm512_permute_ps(all, 0x55);
-    scale[2] = _mm512_permute_ps(all, 0xaa);
-    scale[3] = _mm512_permute_ps(all, 0xff);
+  static Reg set1_half(const uint8_t *from) {
+    return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(half_bits(from))));
   }
 
   static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }

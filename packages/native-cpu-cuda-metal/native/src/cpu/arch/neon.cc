@@ -62,18 +62,7 @@ struct Vec {
     memcpy(to, &bits, sizeof bits);
   }
 
-  static void scales(const uint8_t *const *from, size_t at, const float *weights, Reg *scale) {
-    uint16x4_t bits = vdup_n_u16(0);
-    bits = vld1_lane_u16(reinterpret_cast<const uint16_t *>(from[0] + at), bits, 0);
-    bits = vld1_lane_u16(reinterpret_cast<const uint16_t *>(from[1] + at), bits, 1);
-    bits = vld1_lane_u16(reinterpret_cast<const uint16_t *>(from[2] + at), bits, 2);
-    bits = vld1_lane_u16(reinterpret_cast<const uint16_t *>(from[3] + at), bits, 3);
-    const Reg four = vmulq_f32(vld1q_f32(weights), vcvt_f32_f16(vreinterpret_f16_u16(bits)));
-    scale[0] = vdupq_laneq_f32(four, 0);
-    scale[1] = vdupq_laneq_f32(four, 1);
-    scale[2] = vdupq_laneq_f32(four, 2);
-    scale[3] = vdupq_laneq_f32(four, 3);
-  }
+  static Reg set1_half(const uint8_t *from) { return set1(half(from)); }
 
   static Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
   static Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }

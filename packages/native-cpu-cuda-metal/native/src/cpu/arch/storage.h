@@ -189,29 +189,37 @@ struct Q8 {
     for (size_t r = 0; r < kRegs; r++) chunk.x[r] = V::mul(V::load_i8(from + 2 + r * kWidth), d);
     return chunk;
   }
-  /// total += the block `at` of n members. Register by register, so that sums and scales stay in registers.
-  template <size_t n>
-  static void add(const uint8_t *const *from, size_t at, const Reg *scale, Chunk<V> *total) {
-    for (size_t r = 0; r < kRegs; r++) {
-      Reg sum = total->x[r];
-      for (size_t i = 0; i < n; i++)
-        sum = V::add(sum, V::mul(V::load_i8(from[i] + at + 2 + r * kWidth), scale[i]));
-      total->x[r] = sum;
+  /// totals[0 .. blocks) (+)= those blocks from `at` on of n members; with `first` there is nothing there yet. Register by
+  /// register, so that sums, weights and scales stay in registers.
+  template <size_t n, bool first>
+  static void add(const uint8_t *const *from, const float *weights, size_t at, size_t blocks, Chunk<V> *totals) {
+    Reg weight[n];
+    const uint8_t *block[n];
+    for (size_t i = 0; i < n; i++) {
+      weight[i] = V::set1(weights[i]);
+      block[i] = from[i] + at;
+    }
+    for (size_t b = 0; b < blocks; b++) {
+      Reg scale[n];
+      for (size_t i = 0; i < n; i++) scale[i] = V::mul(weight[i], V::set1_half(block[i] + b * kBytes));
+      for (size_t r = 0; r < kRegs; r++) {
+        Reg sum = first ? V::zero() : totals[b].x[r];
+        for (size_t i = 0; i < n; i++)
+          sum = V::add(sum, V::mul(V::load_i8(block[i] + b * kBytes + 2 + r * kWidth), scale[i]));
+        totals[b].x[r] = sum;
+      }
     }
   }
-  static Chunk<V> sum(const Terms &terms, size_t at) {
-    Chunk<V> total = Chunk<V>::zero();
-    size_t m = 0;
-    for (; m + 4 <= terms.count; m += 4) {
-      Reg scale[4];
-      V::scales(terms.from + m, at, terms.weights + m, scale);
-      add<4>(terms.from + m, at, scale, &total);
+  /// The sums of a few blocks from `at` on.
+  static void sum(const Terms &terms, size_t at, size_t blocks, Chunk<V> *totals) {
+    if (terms.count < 4) {
+      for (size_t b = 0; b < blocks; b++) totals[b] = Chunk<V>::zero();
+    } else {
+      add<4, true>(terms.from, terms.weights, at, blocks, totals);
     }
-    for (; m < terms.count; m++) {
-      const Reg scale = V::set1(terms.weights[m] * V::half(terms.from[m] + at));
-      add<1>(terms.from + m, at, &scale, &total);
-    }
-    return total;
+    size_t m = terms.count < 4 ? 0 : 4;
+    for (; m + 4 <= terms.count; m += 4) add<4, false>(terms.from + m, terms.weights + m, at, blocks, totals);
+    for (; m < terms.count; m++) add<1, false>(terms.from + m, terms.weights + m, at, blocks, totals);
   }
   /// The scales of all blocks of a group at once; store() should come later, because divisions take long.
   static void scale(Group<V> *group) {
@@ -261,10 +269,11 @@ struct Small {
     const Reg scale = V::set1(weight);
     for (size_t r = 0; r < kRegs; r++) sum->x[r] = V::add(sum->x[r], V::mul(row.x[r], scale));
   }
-  static Chunk<V> sum(const Terms &terms, size_t at) {
-    Chunk<V> total = Chunk<V>::zero();
-    for (size_t m = 0; m < terms.count; m++) add(terms.from[m] + at, terms.weights[m], &total);
-    return total;
+  static void sum(const Terms &terms, size_t at, size_t blocks, Chunk<V> *totals) {
+    for (size_t b = 0; b < blocks; b++, at += kBytes) {
+      totals[b] = Chunk<V>::zero();
+      for (size_t m = 0; m < terms.count; m++) add(terms.from[m] + at, terms.weights[m], &totals[b]);
+    }
   }
   static void scale(Group<V> *) {}
   static void store(const Group<V> &group, uint8_t *to) {
@@ -299,41 +308,67 @@ struct Blocks {
   static void decode(const uint8_t *from, float *to, size_t count) {
     for (size_t i = 0; i < count; i += kChunk, from += B::kBytes) B::decode(from).store(to + i);
   }
-  /// Stores groups one late: the scales of one are divided while the next is made.
-  template <typename Make>
-  static void each_group(uint8_t *to, size_t count, const Make &make) {
-    const size_t blocks = count / kChunk;
-    Group<V> groups[2];
-    for (size_t first = 0, turn = 0; first < blocks + kGroup; first += kGroup, turn ^= 1) {
-      if (first < blocks) {
-        groups[turn].count = blocks - first < kGroup ? blocks - first : kGroup;
-        for (size_t i = 0; i < groups[turn].count; i++) groups[turn].block[i] = make(first + i);
-        B::scale(&groups[turn]);
-      }
-      if (first > 0) B::store(groups[turn ^ 1], to + (first - kGroup) * B::kBytes);
-    }
-  }
   static void encode(const float *from, uint8_t *to, size_t count) {
-    each_group(to, count, [=](size_t block) { return Chunk<V>::load(from + block * kChunk); });
+    Outgoing out(to);
+    for (size_t i = 0; i < count; i += kChunk) {
+      *out.next() = Chunk<V>::load(from + i);
+      out.add(1);
+    }
+    out.finish();
   }
   /// Pieces [begin, end); groups do not end where a piece does.
   static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count,
                   Meanwhile<V> *meanwhile) {
-    Terms terms(pieces, begin);
-    size_t piece = begin, at = 0;
-    each_group(to, (end - begin) * count, [&](size_t) {
-      if (at == bytes(count)) {
-        meanwhile->finish_piece(piece);
-        terms = Terms(pieces, ++piece);
-        at = 0;
+    Outgoing out(to);
+    for (size_t piece = begin; piece < end; piece++) {
+      const Terms terms(pieces, piece);
+      for (size_t at = 0, left = count / kChunk; left > 0;) {
+        const size_t blocks = left < out.room() ? left : out.room();
+        meanwhile->reach(piece, at + blocks * B::kBytes);
+        B::sum(terms, at, blocks, out.next());
+        out.add(blocks);
+        at += blocks * B::kBytes;
+        left -= blocks;
       }
-      meanwhile->reach(piece, at + B::kBytes);
-      const Chunk<V> total = B::sum(terms, at);
-      at += B::kBytes;
-      return total;
-    });
-    meanwhile->finish_piece(end - 1);
+      meanwhile->finish_piece(piece);
+    }
+    out.finish();
   }
+
+ private:
+  /// Blocks on their way into rows. Groups are stored one late: the scales of one are divided while the next is made.
+  struct Outgoing {
+    uint8_t *to;
+    size_t turn = 0;
+    bool waits = false;
+    Group<V> groups[2];
+
+    explicit Outgoing(uint8_t *where) : to(where) { groups[0].count = 0; }
+    size_t room() const { return kGroup - groups[turn].count; }
+    Chunk<V> *next() { return groups[turn].block + groups[turn].count; }
+    void add(size_t blocks) {
+      groups[turn].count += blocks;
+      if (groups[turn].count == kGroup) close();
+    }
+    void close() {
+      B::scale(&groups[turn]);
+      store_waiting();
+      turn ^= 1;
+      waits = true;
+      groups[turn].count = 0;
+    }
+    void store_waiting() {
+      if (!waits) return;
+      const Group<V> &group = groups[turn ^ 1];
+      B::store(group, to);
+      to += group.count * B::kBytes;
+      waits = false;
+    }
+    void finish() {
+      if (groups[turn].count > 0) close();
+      store_waiting();
+    }
+  };
 };
 
 /// Calls `visit.operator()<Rows>()` for a type; unknown ones are refused by kvfold_check_memory.

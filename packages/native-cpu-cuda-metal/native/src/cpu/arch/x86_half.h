@@ -10,7 +10,7 @@
 namespace kvfold {
 namespace cpu {
 
-static inline uint64_t half_bits(const uint8_t *from) {
+static inline uint16_t half_bits(const uint8_t *from) {
   uint16_t bits;
   memcpy(&bits, from, sizeof bits);
   return bits;
@@ -23,15 +23,6 @@ static inline float load_half(const uint8_t *from) {
 static inline void store_half(uint8_t *to, float value) {
   const int bits = _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(value), _MM_FROUND_TO_NEAREST_INT));
   memcpy(to, &bits, 2);
-}
-
-/// weights[i] * the number at from[i] + at, for four of them. Gathered by the integer units: a sum of blocks waits for
-/// those of vectors.
-static inline __m128 four_scales(const uint8_t *const *from, size_t at, const float *weights) {
-  const uint64_t low = half_bits(from[0] + at) | half_bits(from[1] + at) << 16;
-  const uint64_t high = half_bits(from[2] + at) | half_bits(from[3] + at) << 16;
-  const __m128i bits = _mm_cvtsi64_si128(static_cast<long long>(low | high << 32));
-  return _mm_mul_ps(_mm_loadu_ps(weights), _mm_cvtph_ps(bits));
 }
 
 }  // namespace cpu
