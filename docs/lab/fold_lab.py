@@ -3,11 +3,15 @@ architecture. It chooses nothing by itself and folds no live cache; what it sugg
 
     node docs/lab/write_tokens.mjs MODEL.gguf book.txt book.i32
     python3 docs/lab/fold_lab.py kl MODEL.gguf --tokens 2048 --windows 6 --out kl.jsonl book.i32 manual.i32
-    python3 docs/lab/fold_lab.py summary kl.jsonl
+    node docs/lab/write_passkeys.mjs MODEL.gguf 4096 32 4711 cases.json book.txt junk
+    python3 docs/lab/fold_lab.py passkey MODEL.gguf --out passkeys.jsonl cases.json
+    python3 docs/lab/fold_lab.py summary kl.jsonl passkeys.jsonl
 
 Needs torch, numpy and gguf (PyPI). Every window: the model reads `--tokens` tokens, each setting folds their cache at 4x
 and 8x, and both caches read the next 256 tokens. Names of options are those of `refit` and `evict`, as far as they exist
 there; `newest`, `byPlace`, `cap` and `stride` say how queries are sampled, `oracle` takes those of the next 256 tokens.
+`by=both` is the geometric mean of mean and frms; with `restFirst` pins are chosen of what attention leaves over, and `heads`
+is the share of heads that pin at all, those that attend most to what followed an earlier occurrence of their token.
 """
 import argparse
 import json
@@ -91,6 +95,12 @@ def pooled(scores, distance):
     return torch.nn.functional.max_pool1d(flat, 2 * distance + 1, 1, distance).view(scores.shape)
 
 
+def in_turns(a, b):
+    """a0 b0 a1 b1 .., then what is left of the longer one."""
+    both = min(len(a), len(b))
+    return np.concatenate((np.stack((a[:both], b[:both]), 1).reshape(-1), a[both:], b[both:]))
+
+
 class Context:
     """What all settings share: cache, queries, scores. H: layers x KV heads."""
 
@@ -111,10 +121,25 @@ class Context:
         plain = torch.nn.functional.normalize(model.rope(self.keys, -torch.arange(self.cells, device=DEVICE)), dim=-1)
         mean = torch.nn.functional.normalize(plain.mean(1, keepdim=True), dim=-1)
         self.keydiff = -(plain * mean).sum(-1)
+        self.induction = self.attention_to_what_followed(read)
         self.next = torch.tensor(following, device=DEVICE, dtype=torch.long)
         self.full, seen = self.read_on(self.keys, self.values)
         asked = torch.stack([q for q, _, _ in seen]).view(-1, model.group, len(following) - 1, model.dim)
         self.asked = (asked / math.sqrt(model.dim)).transpose(1, 2).reshape(len(self.keys), -1, model.dim)
+
+    def attention_to_what_followed(self, read):
+        """What a KV head pays, on average, to the cells after earlier occurrences of the token that asks."""
+        place = torch.arange(self.cells, device=DEVICE)
+        asking = place[self.cells // 2 :: max(1, self.cells // 512)][:256]
+        before = torch.roll(read, 1)
+        follows = (before[None] == read[asking][:, None]) & (place[None] < asking[:, None] - 16) & (place[None] > 0)
+        some = follows.any(1)
+        paid = torch.empty(len(self.keys), device=DEVICE)
+        for i in range(0, len(self.keys), 15):
+            scores = self.all_queries[i : i + 15][:, :, asking] @ self.keys[i : i + 15, None].transpose(-1, -2)
+            scores = (scores / math.sqrt(self.model.dim)).masked_fill(place[None] > asking[:, None], -math.inf)
+            paid[i : i + 15] = (torch.softmax(scores, -1) * follows).sum(-1)[:, :, some].mean(-1).amax(1)
+        return paid
 
     def read_on(self, keys, values):
         m = self.model
@@ -133,7 +158,8 @@ class Context:
         fresh = candidates[len(candidates) - int(count * newest) :]
         older = candidates[: len(candidates) - len(fresh)]
         priority = random.random(len(older)) / (older + 1.0 if byPlace else 1.0)
-        chosen = random.permutation(np.concatenate((fresh, older[np.argsort(priority)[: count - len(fresh)]])))
+        older = random.permutation(older[np.argsort(priority)[: count - len(fresh)]])
+        chosen = in_turns(fresh[::-1], older)
         shift = self.cells + (np.arange(count) * 7919) % horizon - chosen
         turned = m.rope(self.all_queries[:, :, torch.tensor(chosen, device=DEVICE)], torch.tensor(shift, device=DEVICE))
         rows = (turned.half().float() / math.sqrt(m.dim)).transpose(1, 2).reshape(len(self.keys), -1, m.dim)
@@ -148,16 +174,24 @@ class Context:
             self.frms[part] = weights.pow(2).mean(1).sqrt()
             self.fmean[part], self.fmax[part] = weights.mean(1), weights.amax(1)
 
+    def after(self, members, values):
+        keys = self.keys.gather(1, members[..., None].expand(-1, -1, self.model.dim))
+        return self.read_on(keys, values.half().float())[0]
+
+    @torch.no_grad()
+    def answers(self, logits, question):
+        """Whether all that follows the question would be written."""
+        return bool((logits[question - 1 :].argmax(-1) == self.next[question:]).all())
+
     @torch.no_grad()
     def measure(self, members, values):
-        keys = self.keys.gather(1, members[..., None].expand(-1, -1, self.model.dim))
-        folded, _ = self.read_on(keys, values.half().float())
+        folded = self.after(members, values)
         kl = (self.full.exp() * (self.full - folded)).sum(-1).mean().item()
         return kl, (folded.argmax(-1) == self.full.argmax(-1)).float().mean().item()
 
 
-DEFAULTS = dict(sinks=4, recent=64, sharedPins=0.0, headPins=0.35, neighbours=2, by="frms", per="head", lam=0.1, fit=True,
-                fitWindow=True, holdout=5, soft=0, rowsForEachFree=4)
+DEFAULTS = dict(sinks=4, recent=64, sharedPins=0.0, headPins=0.35, heads=1.0, neighbours=2, by="both", per="head", lam=0.1,
+                restFirst=True, pinRidge=10, fit=True, fitWindow=True, fitRows=2112, holdout=10, rowsForEachFree=4)
 
 
 @torch.no_grad()
@@ -172,7 +206,8 @@ def fold(context, ratio, **setting):
     if room < 8:
         return None
     scores = {"recency": place.float().expand(heads, cells), "knorm": -context.keys.norm(dim=-1), "keydiff": context.keydiff,
-              "frms": context.frms, "fmean": context.fmean, "fmax": context.fmax}[o.by]
+              "frms": context.frms, "fmean": context.fmean, "fmax": context.fmax,
+              "both": (context.frms * context.fmean).sqrt()}[o.by]
     keep, pins = window.expand(heads, cells).clone(), torch.zeros(heads, cells, dtype=torch.bool, device=DEVICE)
     if o.per == "shared":
         keep[:, free[pooled(scores.amax(0), o.neighbours)[free].topk(room).indices]] = True
@@ -182,36 +217,47 @@ def fold(context, ratio, **setting):
         if shared:
             new = torch.maximum(ranks(ranks(context.keydiff, free).amax(0), free), ranks(context.surprise, free))
             pins[:, free[pooled(new, 1)[free].topk(shared).indices]] = True
-        if own:
-            pins.scatter_(1, pooled(context.keydiff, o.neighbours).masked_fill(pins | window, -math.inf).topk(own, -1).indices, True)
         keep |= pins
-        if room > shared + own:
-            keep.scatter_(1, scores.masked_fill(keep, -math.inf).topk(room - shared - own, -1).indices, True)
+        stands_out = pooled(context.keydiff, o.neighbours)
+        count = torch.where(context.induction >= context.induction.quantile(1 - o.heads), own, 0)
+        best = lambda scores, taken, count: scores.masked_fill(taken, -math.inf).argsort(-1, True).argsort(-1) < count[:, None]
+        novel = best(stands_out, keep, count)
+        if o.restFirst:
+            keep |= best(scores, keep, room - shared - count)
+            late = best(stands_out, keep, count)
+            keep |= late
+            pins |= late | (novel & keep)
+        else:
+            pins |= novel
+            keep |= pins
+            keep |= best(scores, keep, room - shared - count)
     members = keep.nonzero()[:, 1].view(heads, -1)
     values = context.values.gather(1, members[..., None].expand(-1, -1, context.model.dim))
     return members, (refitted(context, members, values, keep, pins, window, o) if o.fit and o.per == "head" else values)
 
 
 def refitted(context, members, values, keep, pins, window, o):
-    dim, rows = context.model.dim, context.queries.shape[1]
+    dim, group = context.model.dim, context.model.group
+    rows = min(context.queries.shape[1], o.fitRows // group * group)
+    queries, outputs = context.queries[:, :rows], context.outputs[:, :rows]
     judge = torch.arange(rows, device=DEVICE) % o.holdout == o.holdout - 1
-    may = keep if o.soft else keep & ~pins & (~window if not o.fitWindow else True)
+    may = keep & (~pins if o.pinRidge == 0 else True) & (~window if not o.fitWindow else True)
     most = min(int(may.sum(1).min()), int((~judge).sum()) // o.rowsForEachFree)
-    solved = torch.zeros_like(keep).scatter_(1, context.frms.masked_fill(~may, -1).topk(most, -1).indices, True)
+    worth = (context.frms * context.fmean).sqrt() if o.by == "both" else context.frms
+    solved = torch.zeros_like(keep).scatter_(1, worth.masked_fill(~may, -1).topk(most, -1).indices, True)
     column = solved.gather(1, members).nonzero()[:, 1].view(len(members), most)
     pinned = pins.gather(1, members)
     out = values.clone()
     for i in range(0, len(members), 30):
         part = slice(i, i + 30)
         keys = context.keys[part].gather(1, members[part, :, None].expand(-1, -1, dim))
-        weights = torch.softmax(context.queries[part] @ keys.transpose(-1, -2), -1)
-        missing = context.outputs[part] - weights @ values[part]
+        weights = torch.softmax(queries[part] @ keys.transpose(-1, -2), -1)
+        missing = outputs[part] - weights @ values[part]
         weights = weights.gather(2, column[part, None].expand(-1, rows, -1))
         a, e = weights[:, ~judge], missing[:, ~judge]
         gram = a.transpose(1, 2) @ a
         ridge = o.lam * gram.diagonal(dim1=1, dim2=2).mean(-1, keepdim=True).expand(-1, most)
-        if o.soft:
-            ridge = torch.where(pinned[part].gather(1, column[part]), ridge * o.soft, ridge)
+        ridge = torch.where(pinned[part].gather(1, column[part]), ridge * o.pinRidge, ridge)
         factor, failed = torch.linalg.cholesky_ex(gram + torch.diag_embed(ridge))
         change = torch.cholesky_solve(a.transpose(1, 2) @ e, factor)
         before = missing[:, judge].pow(2).sum((1, 2))
@@ -221,19 +267,21 @@ def refitted(context, members, values, keep, pins, window, o):
     return out
 
 
-PLAIN = dict(sharedPins=0, headPins=0)
+PLAIN = dict(headPins=0)
+BEFORE = dict(restFirst=False, by="frms", pinRidge=0)
 SAMPLES = {
     "half newest, rest by place": {}, "half newest, rest uniform": dict(byPlace=False), "uniform": dict(newest=0, byPlace=False),
     "one in two": dict(stride=2, newest=0, byPlace=False), "one in four": dict(stride=4, newest=0, byPlace=False),
     "2048 rows": dict(cap=2048), "8192 rows": dict(cap=8192), "horizon 64": dict(horizon=64), "oracle": dict(oracle=True),
 }
 SETTINGS = [
-    {}, dict(fit=False), PLAIN, dict(PLAIN, fit=False), dict(PLAIN, by="fmean", fit=False),
-    *(dict(lam=x) for x in (0.001, 0.01, 0.03, 0.3, 1)), *(dict(headPins=x) for x in (0.2, 0.3, 0.4, 0.5)), dict(neighbours=0),
-    dict(sharedPins=0.2, headPins=0.4), dict(sharedPins=0.1, headPins=0.2), *(dict(recent=x) for x in (32, 128, 256)),
-    dict(fitWindow=False), dict(soft=1), dict(soft=100), dict(rowsForEachFree=8), dict(by="fmean"), dict(by="fmax"),
-    *(dict(per="shared", by=x, neighbours=0, recent=128) for x in ("recency", "knorm", "keydiff", "frms")),
+    {}, dict(fit=False), PLAIN, dict(PLAIN, fit=False), BEFORE, dict(BEFORE, by="both"), dict(BEFORE, pinRidge=10),
+    *(dict(pinRidge=x) for x in (0, 1, 3, 30, 100)), *(dict(headPins=x) for x in (0.2, 0.25, 0.3, 0.4)),
+    *(dict(by=x) for x in ("frms", "fmean", "fmax")), *(dict(lam=x) for x in (0.01, 0.03, 0.3)), dict(neighbours=0),
+    dict(neighbours=1), dict(sharedPins=0.1, headPins=0.2), dict(recent=32), dict(recent=128), dict(fitWindow=False),
+    dict(fitRows=4096), dict(heads=0.2), dict(heads=0.2, headPins=0.5), dict(heads=0.2, headPins=0.75),
 ]
+EVICTIONS = [*(dict(per="shared", by=x, neighbours=0, recent=128) for x in ("recency", "knorm", "keydiff", "frms"))]
 
 
 def windows(tokens, length, count):
@@ -252,7 +300,7 @@ def run_kl(arguments):
                 for name, sample in SAMPLES.items():
                     context.sample(**sample)
                     for ratio in RATIOS:
-                        for setting in SETTINGS if sample == {} else ({}, PLAIN):
+                        for setting in SETTINGS + EVICTIONS if sample == {} else ({}, PLAIN):
                             made = fold(context, ratio, **setting)
                             if made is None:
                                 continue
@@ -263,15 +311,36 @@ def run_kl(arguments):
                 print(path, index, flush=True)
 
 
+@torch.no_grad()
+def run_passkey(arguments):
+    model = Model(arguments.model)
+    with open(arguments.out, "a") as out:
+        for case in json.load(open(arguments.cases)):
+            context = Context(model, np.array(case["prompt"]), np.array(case["question"] + case["answer"]))
+            context.sample()
+            question = len(case["question"])
+            known = context.answers(context.full, question)
+            for ratio in RATIOS:
+                for setting in SETTINGS:
+                    made = fold(context, ratio, **setting)
+                    if made is None:
+                        continue
+                    right = context.answers(context.after(*made), question)
+                    out.write(json.dumps(dict(text=case["haystack"], key=case["key"], case=case["index"], setting=setting,
+                                              ratio=ratio, full=known, right=right)) + "\n")
+            out.flush()
+            print(case["haystack"], case["key"], case["index"], flush=True)
+
+
 def run_summary(arguments):
     table = {}
-    for line in open(arguments.file):
+    for line in (line for file in arguments.files for line in open(file)):
         row = json.loads(line)
-        key = (row["tokens"], row["sample"], json.dumps(row["setting"]))
-        table.setdefault(key, {}).setdefault(row["ratio"], []).append(row["kl"])
-    for (tokens, sample, setting), found in table.items():
-        means = "  ".join(f"{ratio}x {sum(kl) / len(kl):.4f} ({len(kl)})" for ratio, kl in found.items())
-        print(f"{tokens}  {sample:26} {setting:60} {means}")
+        what, value = (row["tokens"], row["kl"]) if "kl" in row else (row["key"], row["right"])
+        table.setdefault((row.get("sample", ""), json.dumps(row["setting"])), {}).setdefault((what, row["ratio"]), []).append(value)
+    for (sample, setting), found in table.items():
+        cell = lambda values: f"{sum(values)} of {len(values)}" if isinstance(values[0], bool) else f"{sum(values) / len(values):.4f}"
+        print(f"{sample:26} {setting:50} " + "  ".join(f"{what} {ratio}x {cell(values)}" for (what, ratio), values in found.items()))
 
 
 if __name__ == "__main__":
@@ -284,8 +353,13 @@ if __name__ == "__main__":
     kl.add_argument("--windows", type=int, default=6)
     kl.add_argument("--out", required=True)
     kl.set_defaults(run=run_kl)
+    passkey = commands.add_parser("passkey")
+    passkey.add_argument("model")
+    passkey.add_argument("cases", help="what write_passkeys.mjs wrote")
+    passkey.add_argument("--out", required=True)
+    passkey.set_defaults(run=run_passkey)
     summary = commands.add_parser("summary")
-    summary.add_argument("file")
+    summary.add_argument("files", nargs="+")
     summary.set_defaults(run=run_summary)
     given = parser.parse_args()
     given.run(given)

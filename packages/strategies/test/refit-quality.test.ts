@@ -71,8 +71,8 @@ describe("refit lowers the error of unseen queries", () => {
   });
 });
 
-it("writes to no pin", async () => {
-  const { cache, plan, valuesBefore } = await folded(8, [4], {});
+it("writes to no pin with pinRidge=0", async () => {
+  const { cache, plan, valuesBefore } = await folded(8, [4], { pinRidge: 0 });
   const { kept, now } = await readOnlyValues(valuesBefore, await cache.lease(), plan);
   expect(kept.length).toBeGreaterThan(0);
   expect(now).toEqual(kept);

@@ -59,7 +59,6 @@ export const valueFaults: readonly Mutation[] = [
   withFit("no horizon", "KVFOLD_PLAN_FIT", () => ({ horizon: 0 })),
   withFit("a horizon of 2^21", "KVFOLD_PLAN_FIT", () => ({ horizon: 2 ** 21 })),
   withFit("no query rows", "KVFOLD_PLAN_FIT", () => ({ maxRows: 0 })),
-  withFit("a free mark of 2", "KVFOLD_PLAN_FIT", ({ free }) => ({ free: free.map((bit) => 2 * bit) })),
   withFit("more free rows than query rows bear", "KVFOLD_PLAN_FIT", () => ({ maxRows: 4, holdout: 2 })),
   withFit("a fit mask cut", "KVFOLD_PLAN_SHAPE", ({ free }) => ({ free: free.slice(1) })),
   withValues("values both given and solved for", "KVFOLD_PLAN_FIT", ({ given }) => {
@@ -67,6 +66,9 @@ export const valueFaults: readonly Mutation[] = [
     const numbers = { lambda: 0.01, horizon: 64, maxRows: 2 ** 12, holdout: 5 };
     return { fit: { method: "ridge", free: given, queries, ...numbers } };
   }),
+  withValues("a given mark of 2", "KVFOLD_PLAN_FIT", (values) => ({
+    values: { ...values, given: values.given.map((bit) => 2 * bit) },
+  })),
   withValues("a given value of NaN", "KVFOLD_PLAN_FIT", (values) => ({
     values: { ...values, data: put(values.data, values.data.length - 1, Number.NaN) },
   })),
