@@ -59,8 +59,11 @@ struct Vec {
   }
   static float half(const uint8_t *from) { return load_half(from); }
   static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
-  static Reg set1_half(const uint8_t *from) {
-    return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half_bits(from))));
+  static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
+    for (size_t i = 0; i < 4; i++) {
+      const __m128i half = _mm_set1_epi16(static_cast<short>(half_bits(from[i])));
+      scale[i] = _mm256_mul_ps(set1(weights[i]), _mm256_cvtph_ps(half));
+    }
   }
 
   static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }

@@ -55,8 +55,15 @@ struct Vec {
   }
   static float half(const uint8_t *from) { return load_half(from); }
   static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
-  static Reg set1_half(const uint8_t *from) {
-    return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(half_bits(from))));
+  /// Gathered by the integer units, and back from memory lane by lane: a sum of blocks waits for the only unit that
+  /// shuffles vectors.
+  static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
+    const uint64_t low = half_bits(from[0]) | static_cast<uint64_t>(half_bits(from[1])) << 16;
+    const uint64_t high = half_bits(from[2]) | static_cast<uint64_t>(half_bits(from[3])) << 16;
+    const __m128i bits = _mm_cvtsi64_si128(static_cast<long long>(low | high << 32));
+    float four[4];
+    _mm_storeu_ps(four, _mm_mul_ps(_mm_loadu_ps(weights), _mm_cvtph_ps(bits)));
+    for (size_t i = 0; i < 4; i++) scale[i] = set1(four[i]);
   }
 
   static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
@@ -70,8 +77,10 @@ struct Vec {
   static Reg greater(Reg a, Reg b) { return _mm512_max_ps(a, b); }
   static Reg less(Reg a, Reg b) { return _mm512_min_ps(a, b); }
   static Reg half_away(Reg a) {
-    const Reg sign = _mm512_and_ps(a, _mm512_set1_ps(-0.0f));
-    return _mm512_add_ps(a, _mm512_or_ps(sign, _mm512_set1_ps(0x1.fffffep-2f)));
+    // (a and sign) or half, in one step
+    const __m512i bits = _mm512_castps_si512(a), sign = _mm512_set1_epi32(static_cast<int>(0x80000000u));
+    const __m512i half = _mm512_castps_si512(_mm512_set1_ps(0x1.fffffep-2f));
+    return _mm512_add_ps(a, _mm512_castsi512_ps(_mm512_ternarylogic_epi32(bits, sign, half, 0xea)));
   }
   static float largest_lane(Reg a) { return _mm512_reduce_max_ps(a); }
   static Reg largest_lanes(const Reg *a) {

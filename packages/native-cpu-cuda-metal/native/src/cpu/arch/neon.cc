@@ -62,7 +62,9 @@ struct Vec {
     memcpy(to, &bits, sizeof bits);
   }
 
-  static Reg set1_half(const uint8_t *from) { return set1(half(from)); }
+  static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
+    for (size_t i = 0; i < 4; i++) scale[i] = set1(weights[i] * half(from[i]));
+  }
 
   static Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }
   static Reg sub(Reg a, Reg b) { return vsubq_f32(a, b); }

@@ -76,7 +76,9 @@ struct Vec {
   }
 
   /// All lanes of scale[i]: weights[i] * the f16 at from[i] + at, for four of them.
-  static Reg set1_half(const uint8_t *from) { return set1(half(from)); }
+  static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
+    for (size_t i = 0; i < 4; i++) scale[i] = set1(weights[i] * half(from[i]));
+  }
 
   static Reg add(Reg a, Reg b) {
     return each([=](size_t i) { return a.x[i] + b.x[i]; });

@@ -189,37 +189,39 @@ struct Q8 {
     for (size_t r = 0; r < kRegs; r++) chunk.x[r] = V::mul(V::load_i8(from + 2 + r * kWidth), d);
     return chunk;
   }
-  /// totals[0 .. blocks) (+)= those blocks from `at` on of n members; with `first` there is nothing there yet. Register by
-  /// register, so that sums, weights and scales stay in registers.
-  template <size_t n, bool first>
-  static void add(const uint8_t *const *from, const float *weights, size_t at, size_t blocks, Chunk<V> *totals) {
-    Reg weight[n];
-    const uint8_t *block[n];
-    for (size_t i = 0; i < n; i++) {
-      weight[i] = V::set1(weights[i]);
-      block[i] = from[i] + at;
-    }
+  /// totals[0 .. blocks) (+)= those blocks from `at` on of four members; with `first` there is nothing there yet. Register
+  /// by register, so that sums stay in registers.
+  template <bool first>
+  static void add_four(const Terms &terms, size_t m, size_t at, size_t blocks, Chunk<V> *totals) {
+    const uint8_t *block[4];
+    for (size_t i = 0; i < 4; i++) block[i] = terms.from[m + i] + at;
     for (size_t b = 0; b < blocks; b++) {
-      Reg scale[n];
-      for (size_t i = 0; i < n; i++) scale[i] = V::mul(weight[i], V::set1_half(block[i] + b * kBytes));
+      Reg scale[4];
+      V::scales(block, terms.weights + m, scale);
       for (size_t r = 0; r < kRegs; r++) {
         Reg sum = first ? V::zero() : totals[b].x[r];
-        for (size_t i = 0; i < n; i++)
-          sum = V::add(sum, V::mul(V::load_i8(block[i] + b * kBytes + 2 + r * kWidth), scale[i]));
+        for (size_t i = 0; i < 4; i++)
+          sum = V::add(sum, V::mul(V::load_i8(block[i] + 2 + r * kWidth), scale[i]));
         totals[b].x[r] = sum;
       }
+      for (auto &from : block) from += kBytes;
+    }
+  }
+  static void add_one(const uint8_t *block, float weight, size_t blocks, Chunk<V> *totals) {
+    for (size_t b = 0; b < blocks; b++, block += kBytes) {
+      const Reg scale = V::set1(weight * V::half(block));
+      for (size_t r = 0; r < kRegs; r++)
+        totals[b].x[r] = V::add(totals[b].x[r], V::mul(V::load_i8(block + 2 + r * kWidth), scale));
     }
   }
   /// The sums of a few blocks from `at` on.
   static void sum(const Terms &terms, size_t at, size_t blocks, Chunk<V> *totals) {
-    if (terms.count < 4) {
-      for (size_t b = 0; b < blocks; b++) totals[b] = Chunk<V>::zero();
-    } else {
-      add<4, true>(terms.from, terms.weights, at, blocks, totals);
-    }
     size_t m = terms.count < 4 ? 0 : 4;
-    for (; m + 4 <= terms.count; m += 4) add<4, false>(terms.from + m, terms.weights + m, at, blocks, totals);
-    for (; m < terms.count; m++) add<1, false>(terms.from + m, terms.weights + m, at, blocks, totals);
+    if (m > 0) add_four<true>(terms, 0, at, blocks, totals);
+    else
+      for (size_t b = 0; b < blocks; b++) totals[b] = Chunk<V>::zero();
+    for (; m + 4 <= terms.count; m += 4) add_four<false>(terms, m, at, blocks, totals);
+    for (; m < terms.count; m++) add_one(terms.from[m] + at, terms.weights[m], blocks, totals);
   }
   /// The scales of all blocks of a group at once; store() should come later, because divisions take long.
   static void scale(Group<V> *group) {
