@@ -16,7 +16,11 @@ for (const name of haystacks) {
   const haystack = name === "junk" ? junkHaystack : await proseHaystack(name);
   for (const key of ["digits", "words"]) {
     const asked = { tokens: Number(tokens), key, haystack, depths: spreadDepths(Number(trials)) };
-    for (const one of await makePasskeyCases(model, { ...asked, trials: Number(trials), seed: Number(seed) })) {
+    for (const one of await makePasskeyCases(model, {
+      ...asked,
+      trials: Number(trials),
+      seed: Number(seed),
+    })) {
       cases.push({
         haystack: basename(name),
         key,

@@ -20,17 +20,10 @@ namespace cuda {
 
 void LayerFit::find_free() {
   const kvfold_plan &plan = *fold.plan;
-  const size_t max_heads = most_heads(*fold.target->memory);
   free.resize(keys().heads);
-  factors.resize(keys().heads);
   for (uint32_t h = 0; h < keys().heads; h++) {
-    for (uint32_t row = 0; row < plan.rows; row++) {
-      const uint8_t factor = factor_of(*plan.fit, plan, max_heads, layer(), h, row);
-      if (factor == 0) continue;
-      free[h].push_back(row);
-      factors[h].push_back(factor);
-    }
-    most_free = std::max(most_free, static_cast<uint32_t>(free[h].size()));
+    free[h].find(*fold.target, plan, layer(), h);
+    most_free = std::max(most_free, free_of(h));
   }
   if (most_free == 0) return;
   const kvfold_turn queries_of = turn();
@@ -145,9 +138,10 @@ kvfold_status LayerFit::build(uint32_t from, uint32_t count, kvfold_error *error
   std::vector<uint32_t> rows_of(size_t{count} * ld(), 0), counts(count);
   std::vector<uint8_t> factors_of(rows_of.size(), 1);
   for (uint32_t h = 0; h < count; h++) {
-    counts[h] = static_cast<uint32_t>(free[from + h].size());
-    std::copy(free[from + h].begin(), free[from + h].end(), rows_of.begin() + static_cast<ptrdiff_t>(h) * ld());
-    std::copy(factors[from + h].begin(), factors[from + h].end(), factors_of.begin() + static_cast<ptrdiff_t>(h) * ld());
+    const FreeRows &own = free[from + h];
+    counts[h] = free_of(from + h);
+    std::copy(own.rows.begin(), own.rows.end(), rows_of.begin() + static_cast<ptrdiff_t>(h) * ld());
+    std::copy(own.factors.begin(), own.factors.end(), factors_of.begin() + static_cast<ptrdiff_t>(h) * ld());
   }
   const std::vector<uint32_t> none(count, kNone);
   if (kvfold_status status = device()->upload(space.cells.data(), rows_of.data(), rows_of.size() * 4, error))
@@ -206,7 +200,7 @@ kvfold_status LayerFit::judge(uint32_t from, uint32_t count, kvfold_error *error
     return status;
   const double unknown = std::numeric_limits<double>::quiet_NaN();
   for (uint32_t h = 0; h < count; h++) {
-    const uint32_t head = from + h, f = static_cast<uint32_t>(free[head].size());
+    const uint32_t head = from + h, f = free_of(head);
     kvfold_fit_outcome outcome = {layer(), head, unknown, unknown, 0, f};
     // holdout is at least 2, and there are more query rows than that: somebody judges
     const double target = squares[2 * h + 1], before = squares[2 * (count + h) + 1];
@@ -282,7 +276,7 @@ kvfold_status fit_part(Fold *fold, Part *part, const kvfold_options &options, kv
     return status;
   if (kvfold_status status = part->device->wait(error)) return status;
   for (size_t i = 0; i < part->tables.size(); i += 2) {
-    LayerFit fit{*fold, *part, i, options, space, {}, {}, 0, 0, 0, false, {}};
+    LayerFit fit{*fold, *part, i, options, space, {}, 0, 0, 0, false, {}};
     if (kvfold_status status = fit_layer(&fit, error)) return status;
   }
   return KVFOLD_OK;

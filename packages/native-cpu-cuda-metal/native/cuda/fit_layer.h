@@ -34,8 +34,7 @@ struct LayerFit {
   size_t key_index;  // of the keys in the part; the values follow
   const kvfold_options &options;
   Space &space;
-  std::vector<std::vector<uint32_t>> free;    // [heads]
-  std::vector<std::vector<uint8_t>> factors;  // of the free rows [heads]
+  std::vector<FreeRows> free;  // [heads]
   uint32_t most_free = 0, rows = 0, judging = 0;
   bool known = false;
   QueryRows queries;
@@ -44,6 +43,7 @@ struct LayerFit {
   const TensorTable &keys() const { return part.tables[key_index]; }
   const TensorTable &values() const { return part.tables[key_index + 1]; }
   uint32_t layer() const { return keys().layer; }
+  uint32_t free_of(uint32_t head) const { return static_cast<uint32_t>(free[head].rows.size()); }
   uint32_t fitting() const { return rows - judging; }
   uint32_t ld() const { return rounded(std::max(most_free, 1u), 4); }
   uint32_t cells() const { return fold.target->cells; }

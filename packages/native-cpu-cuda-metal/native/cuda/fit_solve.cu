@@ -9,7 +9,7 @@ Systems LayerFit::systems(uint32_t from, uint32_t count) const {
   out.count = count;
   const size_t width = values().dim;
   for (uint32_t h = 0; h < count; h++) {
-    const uint32_t unknowns = static_cast<uint32_t>(free[from + h].size());
+    const uint32_t unknowns = free_of(from + h);
     out.items[h] = {space.square.data() + size_t{h} * side() * side(),
                     space.inverse.data() + size_t{h} * side() * kStep,
                     space.diagonal.data() + size_t{h} * side(),
@@ -32,7 +32,7 @@ kvfold_status LayerFit::solve_heads(uint32_t from, uint32_t count, kvfold_error 
   std::vector<uint32_t> unknowns;
   for (uint32_t h = 0; h < count; h++) {
     const System &s = all.items[h];
-    const uint32_t f = static_cast<uint32_t>(free[from + h].size());
+    const uint32_t f = free_of(from + h);
     const float *a = space.weights.data() + size_t{h} * rows * ld();
     float *e = space.targets.data() + size_t{h} * rows * width, *x = space.change.data() + size_t{h} * ld() * width;
     unknowns.push_back(f);

@@ -49,20 +49,20 @@ class LayerFit {
   }
 
   kvfold_status fit_head(uint32_t head, kvfold_fit_outcome *outcome, kvfold_error *error) {
-    find_free(head);
+    free_.find(*fold_.target, *fold_.plan, shape_.layer, head);
     const double unknown = std::numeric_limits<double>::quiet_NaN();
-    *outcome = {shape_.layer, head, unknown, unknown, 0, static_cast<uint32_t>(free_.size())};
-    if (free_.empty()) return KVFOLD_OK;
-    Ridge ridge(shape_.ridge(static_cast<uint32_t>(free_.size())));
+    *outcome = {shape_.layer, head, unknown, unknown, 0, static_cast<uint32_t>(free_.rows.size())};
+    if (free_.rows.empty()) return KVFOLD_OK;
+    Ridge ridge(shape_.ridge(static_cast<uint32_t>(free_.rows.size())));
     Buffer free;
-    if (!free.assign(free_.data(), free_.size()) || !ridge.allocate()) return fail_memory(error, "the system of a fit");
+    if (!free.assign(free_.rows.data(), free_.rows.size()) || !ridge.allocate()) return fail_memory(error, "the system of a fit");
     Work work;
     if (kvfold_status status = find_targets(&work, head, ridge.missing(), error)) return status;
     const double target = squares_of_judges(ridge.missing());
     if (kvfold_status status = find_missing(&work, head, free, ridge, error)) return status;
     const double before = squares_of_judges(ridge.missing());
     outcome->before = outcome->after = relative(before, target);
-    if (!ridge.solve(&work, fold_.plan->fit->lambda, factors_)) return KVFOLD_OK;
+    if (!ridge.solve(&work, fold_.plan->fit->lambda, free_.factors)) return KVFOLD_OK;
     if (kvfold_status status = work.finish(error)) return status;
     const double after = squares_of_judges(ridge.missing());
     if (!(after < before)) return KVFOLD_OK;
@@ -81,19 +81,6 @@ class LayerFit {
     for (uint32_t i = 0; i < shape_.fitting; i++) *order++ = i + i / (holdout - 1);
     for (uint32_t i = 0; i < shape_.rows - shape_.fitting; i++) *order++ = (i + 1) * holdout - 1;
     return true;
-  }
-
-  void find_free(uint32_t head) {
-    const kvfold_plan &plan = *fold_.plan;
-    const size_t max_heads = most_heads(*fold_.target->memory);
-    free_.clear();
-    factors_.clear();
-    for (uint32_t row = 0; row < plan.rows; row++) {
-      const uint8_t factor = factor_of(*plan.fit, plan, max_heads, shape_.layer, head, row);
-      if (factor == 0) continue;
-      free_.push_back(row);
-      factors_.push_back(factor);
-    }
   }
 
   double squares_of_judges(const Buffer &rows) const {
@@ -173,7 +160,7 @@ class LayerFit {
     if (!block.allocate(rows)) return fail_memory(error, "attention over the rows");
     attend_rows(work, rows, {queries_, key_rows_, value_rows_, row_bias_, plan.bias.length != 0},
                 {nullptr, nullptr, nullptr, &ridge.missing(), true, &free, &ridge.weights(),
-                 static_cast<uint32_t>(free_.size())},
+                 static_cast<uint32_t>(free_.rows.size())},
                 block, 0, shape_.rows);
     ridge.build(work);
     return work->finish(error);
@@ -185,12 +172,12 @@ class LayerFit {
     std::vector<uint32_t> numbers;
     Buffer values;
     SliceStore slices;
-    for (uint32_t row : free_) numbers.push_back(SliceTable::index(fold_.table.entry(head, row)));
-    if (!values.allocate(free_.size() * dim * sizeof(float)) || !slices.load(numbers, shape_.values) ||
+    for (uint32_t row : free_.rows) numbers.push_back(SliceTable::index(fold_.table.entry(head, row)));
+    if (!values.allocate(free_.rows.size() * dim * sizeof(float)) || !slices.load(numbers, shape_.values) ||
         !slices.allocate_trial(shape_.values))
       return fail_memory(error, "fitted values");
-    for (size_t f = 0; f < free_.size(); f++) {
-      const float *from = value_rows_.as<float>() + size_t{free_[f]} * dim;
+    for (size_t f = 0; f < free_.rows.size(); f++) {
+      const float *from = value_rows_.as<float>() + size_t{free_.rows[f]} * dim;
       for (size_t j = 0; j < dim; j++) values.as<float>()[f * dim + j] = from[j] + ridge.change(f, j);
     }
     const uint32_t before = fold_.table.computed_before(head);
@@ -206,8 +193,7 @@ class LayerFit {
   const FitShape &shape_;
   const kvfold_options &options_;
   const TensorWork &keys_, &values_;
-  std::vector<uint32_t> free_;
-  std::vector<uint8_t> factors_;  // of the free rows
+  FreeRows free_;
   Buffer bits_, order_, turns_, slots_, cell_bias_, row_bias_, queries_, key_rows_, value_rows_;
 };
 

@@ -29,20 +29,6 @@ inline bool is_marked(const kvfold_u8_span &mask, const kvfold_plan &plan, size_
   return mask.data[(layer * max_heads + head) * plan.rows + row] != 0;
 }
 
-/// The ridge factor of a row, 0 where it stays.
-inline uint8_t factor_of(const kvfold_fit_request &fit, const kvfold_plan &plan, size_t max_heads, size_t layer,
-                         size_t head, size_t row) {
-  return fit.free.data[(layer * max_heads + head) * plan.rows + row];
-}
-
-/// Factors of the free rows of a head; none where all are 1, so that a fit may take its smaller form.
-inline kvfold_u8_span told_factors(const std::vector<uint8_t> &factors) {
-  for (uint8_t factor : factors) {
-    if (factor > 1) return {factors.data(), factors.size()};
-  }
-  return {nullptr, 0};
-}
-
 inline uint32_t marked_rows(const kvfold_u8_span &mask, const kvfold_target &target, const kvfold_plan &plan,
                             size_t layer, size_t head) {
   const size_t max_heads = most_heads(*target.memory);
@@ -50,6 +36,30 @@ inline uint32_t marked_rows(const kvfold_u8_span &mask, const kvfold_target &tar
   for (uint32_t row = 0; row < plan.rows; row++) count += is_marked(mask, plan, max_heads, layer, head, row) ? 1 : 0;
   return count;
 }
+
+/// The rows of a head that a fit frees, ascending, and how many times the ridge holds each of them.
+struct FreeRows {
+  std::vector<uint32_t> rows;
+  std::vector<uint8_t> factors;
+
+  void find(const kvfold_target &target, const kvfold_plan &plan, size_t layer, size_t head) {
+    const uint8_t *of_head = plan.fit->free.data + (layer * most_heads(*target.memory) + head) * plan.rows;
+    rows.clear();
+    factors.clear();
+    for (uint32_t row = 0; row < plan.rows; row++) {
+      if (of_head[row] == 0) continue;
+      rows.push_back(row);
+      factors.push_back(of_head[row]);
+    }
+  }
+  /// None where all are 1, so that a fit may take its smaller form.
+  kvfold_u8_span told_factors() const {
+    for (uint8_t factor : factors) {
+      if (factor > 1) return {factors.data(), factors.size()};
+    }
+    return {nullptr, 0};
+  }
+};
 
 /// The rows whose values are not the sum of their members: solved for, or given. NULL: none.
 inline const kvfold_u8_span *changed_values(const kvfold_plan &plan) {

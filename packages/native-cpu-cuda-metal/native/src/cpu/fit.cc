@@ -99,10 +99,10 @@ class LayerFit {
   }
 
   kvfold_status fit_head(uint32_t head, kvfold_fit_outcome *outcome, kvfold_error *error) {
-    find_free(head);
+    free_.find(*fold_.target, *fold_.plan, shape_.layer, head);
     const double unknown = std::numeric_limits<double>::quiet_NaN();
-    *outcome = {shape_.layer, head, unknown, unknown, 0, static_cast<uint32_t>(free_.size())};
-    if (free_.empty()) return KVFOLD_OK;
+    *outcome = {shape_.layer, head, unknown, unknown, 0, static_cast<uint32_t>(free_.rows.size())};
+    if (free_.rows.empty()) return KVFOLD_OK;
     if (kvfold_status status = find_targets(head, error)) return status;
     const int32_t last_row = fold_.plan->positions.data[fold_.plan->rows - 1];
     if (!turn_heads(shape_.turn_after(last_row), head, head + 1, options_, queries_.data()) || !decode_rows(head))
@@ -113,15 +113,15 @@ class LayerFit {
     input.targets = {targets_.data(), targets_.size()};
     input.keys = {key_rows_.data(), size_t{input.kept} * input.key_dim};
     input.values = {values.data, values.length};
-    input.free = {free_.data(), free_.size()};
-    input.ridge_factors = told_factors(factors_);
+    input.free = {free_.rows.data(), free_.rows.size()};
+    input.ridge_factors = free_.told_factors();
     kvfold_fit_report report{};
     if (kvfold_status status = kvfold_fit(&input, run_.options(), values, &report, error)) return status;
     outcome->before = relative(report.judged.before, report.judged.target);
     outcome->accepted = report.accepted != 0 && all_storable() ? 1 : 0;
     outcome->after = outcome->accepted != 0 ? relative(report.judged.after, report.judged.target) : outcome->before;
     if (outcome->accepted == 0) return KVFOLD_OK;
-    for (uint32_t row : free_) values_.store(row, head, value_rows_.data() + size_t{row} * shape_.values.dim);
+    for (uint32_t row : free_.rows) values_.store(row, head, value_rows_.data() + size_t{row} * shape_.values.dim);
     return KVFOLD_OK;
   }
 
@@ -129,19 +129,6 @@ class LayerFit {
   static double relative(double error, double size) {
     if (size > 0) return std::sqrt(error / size);
     return error > 0 ? std::numeric_limits<double>::infinity() : 0;
-  }
-
-  void find_free(uint32_t head) {
-    const kvfold_plan &plan = *fold_.plan;
-    const size_t max_heads = most_heads(*fold_.target->memory);
-    free_.clear();
-    factors_.clear();
-    for (uint32_t row = 0; row < plan.rows; row++) {
-      const uint8_t factor = factor_of(*plan.fit, plan, max_heads, shape_.layer, head, row);
-      if (factor == 0) continue;
-      free_.push_back(row);
-      factors_.push_back(factor);
-    }
   }
 
   /// O: as given, or attended to over all cells with the bias that they have.
@@ -184,7 +171,7 @@ class LayerFit {
   bool all_storable() {
     std::vector<uint8_t> bytes(shape_.values.slice_bytes);
     std::vector<float> decoded(shape_.values.dim);
-    return std::all_of(free_.begin(), free_.end(), [&](uint32_t row) {
+    return std::all_of(free_.rows.begin(), free_.rows.end(), [&](uint32_t row) {
       return values_.can_hold(value_rows_.data() + size_t{row} * shape_.values.dim, bytes.data(), decoded.data());
     });
   }
@@ -194,8 +181,7 @@ class LayerFit {
   const kvfold_options &options_;
   const AttentionRun run_;
   const NewSlices keys_, values_;
-  std::vector<uint32_t> free_;
-  std::vector<uint8_t> factors_;  // of the free rows
+  FreeRows free_;
   Scratch<float> queries_, targets_, key_rows_, value_rows_;
 };
 

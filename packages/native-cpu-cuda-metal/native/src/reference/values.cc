@@ -81,15 +81,9 @@ double relative(double error, double size) {
 }
 
 kvfold_status fit_head(const NewRows &rows, uint32_t head, kvfold_fit_outcome *outcome, kvfold_error *error) {
-  std::vector<uint32_t> free;
-  std::vector<uint8_t> factors;
-  for (uint32_t row = 0; row < rows.plan.rows; row++) {
-    const uint8_t factor =
-        factor_of(*rows.plan.fit, rows.plan, most_heads(*rows.target.memory), rows.layer, head, row);
-    if (factor == 0) continue;
-    free.push_back(row);
-    factors.push_back(factor);
-  }
+  FreeRows found;
+  found.find(rows.target, rows.plan, rows.layer, head);
+  const std::vector<uint32_t> &free = found.rows;
   *outcome = {rows.layer, head, std::nan(""), std::nan(""), 0, static_cast<uint32_t>(free.size())};
   if (free.empty()) return KVFOLD_OK;
   std::vector<float> targets;
@@ -109,7 +103,7 @@ kvfold_status fit_head(const NewRows &rows, uint32_t head, kvfold_fit_outcome *o
   input.bias = rows.plan.bias;
   input.values = {values.data(), values.size()};
   input.free = {free.data(), free.size()};
-  input.ridge_factors = told_factors(factors);
+  input.ridge_factors = found.told_factors();
   input.lambda = rows.plan.fit->lambda;
   input.holdout = rows.plan.fit->holdout;
   kvfold_fit_report report{};
