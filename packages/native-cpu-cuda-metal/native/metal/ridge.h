@@ -5,6 +5,8 @@
 #ifndef KVFOLD_METAL_RIDGE_H
 #define KVFOLD_METAL_RIDGE_H
 
+#include <vector>
+
 #include "metal/device.h"
 
 namespace kvfold {
