@@ -139,7 +139,7 @@ class Context:
             scores = self.all_queries[i : i + 15][:, :, asking] @ self.keys[i : i + 15, None].transpose(-1, -2)
             scores = (scores / math.sqrt(self.model.dim)).masked_fill(place[None] > asking[:, None], -math.inf)
             paid[i : i + 15] = (torch.softmax(scores, -1) * follows).sum(-1)[:, :, some].mean(-1).amax(1)
-        return paid
+        return paid.nan_to_num(0)
 
     def read_on(self, keys, values):
         m = self.model

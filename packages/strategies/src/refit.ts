@@ -178,7 +178,9 @@ function fitOf(
     holdout,
   });
   if (free === null) {
-    log.warn("refit: the sample of queries is too small to fit values on, so they stay as they are");
+    log.warn(
+      "refit: values stay as they are: the sample of queries is too small to fit them on, or none may change",
+    );
     return null;
   }
   return { method: "ridge", lambda, free, queries: sample.hash, horizon, maxRows, holdout };

@@ -71,9 +71,24 @@ describe("refit lowers the error of unseen queries", () => {
   });
 });
 
-it("writes to no pin with pinRidge=0", async () => {
+it("writes to no row that is not free", async () => {
   const { cache, plan, valuesBefore } = await folded(8, [4], { pinRidge: 0 });
   const { kept, now } = await readOnlyValues(valuesBefore, await cache.lease(), plan);
   expect(kept.length).toBeGreaterThan(0);
   expect(now).toEqual(kept);
+});
+
+it("holds what stands out", async () => {
+  const moved = async (pinRidge: number): Promise<number> => {
+    const { cache, plan, valuesBefore } = await folded(9, [2], { pinRidge });
+    const marked = plan.fit!.free.map((factor) => (factor > 1 ? 0 : 1));
+    const { kept, now } = await readOnlyValues(valuesBefore, await cache.lease(), {
+      ...plan,
+      fit: { ...plan.fit!, free: marked },
+    });
+    return Math.hypot(...now.map((value, i) => value - kept[i]!));
+  };
+  const [loose, held] = [await moved(2), await moved(200)];
+  expect(loose).toBeGreaterThan(0);
+  expect(held).toBeLessThan(loose / 3);
 });

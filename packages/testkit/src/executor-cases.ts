@@ -179,7 +179,7 @@ const fits: readonly ExecutorCase[] = [
   {
     name: "f32: fit on the first query rows, another holdout and horizon",
     memory: { cells, queryHeads: 6 },
-    plan: solving(perHead, { maxRows: 100, holdout: 4, horizon: 7 }),
+    plan: solving(perHead, { maxRows: 100, holdout: 4, horizon: 7, stiff: 0 }),
     samples: 64,
   },
   {

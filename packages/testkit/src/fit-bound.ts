@@ -13,6 +13,8 @@ export interface FitBoundOptions {
   readonly keyDim: number;
   /** Rows that were solved for. */
   readonly free: number;
+  /** The largest ridge factor of them; default 1. */
+  readonly stiffest?: number;
   readonly lambda: number;
   /** Largest |q||k|. */
   readonly score: number;
@@ -40,15 +42,16 @@ export interface FitBound {
  * - Solver: normal equations G = A^T A + ridge, ridge = lambda trace / n. The computed X solves (G + dG) X = b + db with
  *   |dG| <= n u |G| (Higham, 10.4), |db| <= m u |A||E|. Since |A G^-1/2| <= 1, |G^-1/2| <= sqrt(n / (lambda trace)) and
  *   |X| sqrt(trace) <= sqrt(n / lambda) |E|, the residual grows by at most (2 n (n / lambda) + m sqrt(n / lambda)) u |E|.
- *   The dual form has the same bound.
+ *   With ridge factors up to s, |G| <= trace + s ridge, so n / lambda + s takes the place of n / lambda. The dual form has
+ *   the same bound.
  *
  * @param store what storing a value may cost
  */
 export function fitBound(store: Bound, options: FitBoundOptions): FitBound {
-  const { rows, cells, keyDim, free, lambda, score, value, length } = options;
+  const { rows, cells, keyDim, free, stiffest = 1, lambda, score, value, length } = options;
   const stored = 2 * (store.absolute + (store.relative + store.ofBlockMax) * value);
   const attention = 2 * (2 * (keyDim + 4) * score + cells) * ROUNDOFF * value;
-  const condition = free / lambda;
+  const condition = free / lambda + stiffest;
   return {
     output: (stored + attention) / length,
     missing: (2 * free * condition + rows * Math.sqrt(condition)) * ROUNDOFF,

@@ -61,6 +61,12 @@ describe("a planted executor is caught when it", () => {
       /error before|outcomes/,
     ],
     ["holds back too much", COMPOSITE, solving(() => ({ lambda: 300 })), /those of the reference by/],
+    [
+      "holds nothing more strongly",
+      COMPOSITE,
+      solving(({ free }) => ({ free: free.map((factor) => (factor === 0 ? 0 : 1)) })),
+      /held rows moved/,
+    ],
     ["turns queries elsewhere", COMPOSITE, solving(() => ({ horizon: 5 })), /the error before is reported/],
     ["uses fewer query rows", COMPOSITE, solving(() => ({ maxRows: 70 })), /the error before is reported/],
     ["lets other rows judge", COMPOSITE, solving(() => ({ holdout: 3 })), /the error before is reported/],

@@ -46,13 +46,12 @@ export function checkFits(under: FitUnderTest, outcomes: readonly FitOutcome[] |
   under.before.shape.layers.forEach((layer, layerIndex) => {
     for (let head = 0; head < layer.kvHeads; head++) {
       const from = (layerIndex * kvHeads + head) * under.plan.rows;
-      const free = under.fit.free
-        .subarray(from, from + under.plan.rows)
-        .filter((factor) => factor !== 0).length;
+      const factors = under.fit.free.subarray(from, from + under.plan.rows);
+      const free = factors.filter((factor) => factor !== 0).length;
       const own = outcomes.filter((outcome) => outcome.layer === layerIndex && outcome.head === head);
       const where = `fit of layer ${layerIndex}, head ${head}`;
       if (own.length > 1 || (free > 0 && own.length === 0)) fail(`${where}: ${own.length} outcomes`);
-      if (free > 0) checkHead(under, layerIndex, head, free, own[0]!, where);
+      if (free > 0) checkHead(under, layerIndex, head, factors, own[0]!, where);
     }
   });
 }
@@ -61,7 +60,7 @@ function checkHead(
   under: FitUnderTest,
   layerIndex: number,
   head: number,
-  free: number,
+  factors: Uint8Array,
   outcome: FitOutcome,
   where: string,
 ): void {
@@ -69,7 +68,8 @@ function checkHead(
   const [got, want, kept] = [judge(under.after), judge(under.reference), judge(under.kept)];
   const bound = boundFor("fit", under.before.shape.layers[layerIndex]!.valueType, {
     ...got.sizes,
-    free,
+    free: factors.filter((factor) => factor !== 0).length,
+    stiffest: Math.max(...factors),
     lambda: under.fit.lambda,
   });
   const near = (name: string, reported: number, is: number): void => {
@@ -85,6 +85,27 @@ function checkHead(
   const same = got.bytes.every((value, i) => value === kept.bytes[i]);
   if (!outcome.accepted && !same) near("the error of values that stay", got.fitted, kept.fitted);
   checkAsGood(outcome, bound, { got, want, kept }, where);
+  if (outcome.accepted) checkHeld(factors, bound, { got, want, kept }, where);
+}
+
+/** Rows that the ridge holds more strongly move about as far as in the reference: not measured by how well they answer. */
+function checkHeld(
+  factors: Uint8Array,
+  bound: FitBound,
+  { got, want, kept }: Readonly<Record<"got" | "want" | "kept", Answers>>,
+  where: string,
+): void {
+  const { valueDim, length } = kept.sizes;
+  const moved = (answers: Answers): number =>
+    Math.hypot(
+      ...answers.bytes.map((value, i) =>
+        factors[Math.floor(i / valueDim)]! > 1 ? value - kept.bytes[i]! : 0,
+      ),
+    );
+  const stored = 2 * bound.output * length * Math.sqrt(kept.bytes.length);
+  if (!(moved(got) <= 1.05 * moved(want) + stored)) {
+    fail(`${where}: held rows moved by ${moved(got)}, those of the reference by ${moved(want)} + ${stored}`);
+  }
 }
 
 /** A fit that the reference drops or takes by less than the bound may go either way. */

@@ -60,8 +60,8 @@ export function solve(input: FitInput, system: System, fitting: number): Solved 
   if (!(trace > 0)) return { form: "none", ridge: 0, guarded: 0, delta };
   const ridge = (input.lambda * trace) / free;
   const factors = input.ridgeFactors ?? new Uint8Array(free).fill(1);
-  const smaller = free <= fitting || input.ridgeFactors !== undefined ? "primal" : "dual";
-  const form = input.form ?? smaller;
+  const usual = free <= fitting || input.ridgeFactors !== undefined ? "primal" : "dual";
+  const form = input.form ?? usual;
   const missing = system.missing.subarray(0, fitting * width);
   const guarded =
     form === "primal"

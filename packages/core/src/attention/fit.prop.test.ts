@@ -41,6 +41,26 @@ it("never raises the objective, whatever the form", () => {
   );
 });
 
+it("never raises what ridge factors make of it", () => {
+  fc.assert(
+    fc.property(cases, fc.integer({ min: 2, max: 255 }), (input, most) => {
+      const ridgeFactors = Uint8Array.from(input.free, (cell) => 1 + ((cell * 97) % most));
+      const result = fitHead({ ...input, ridgeFactors, holdout: 0 });
+      const held = [...input.free].reduce((sum, cell, f) => {
+        const moved = Array.from(
+          { length: 8 },
+          (_, i) => result.values[8 * cell + i]! - input.values[8 * cell + i]!,
+        );
+        return sum + ridgeFactors[f]! * moved.reduce((all, x) => all + x * x, 0);
+      }, 0);
+      expect(result.fitted.after + result.ridge * held).toBeLessThanOrEqual(
+        result.fitted.before * (1 + SOLVED),
+      );
+    }),
+    { seed: SEED, numRuns: 200 },
+  );
+});
+
 it("primal and dual agree", () => {
   fc.assert(
     fc.property(cases, (input) => {

@@ -24,7 +24,7 @@ export interface FitInput extends HeadScores {
    * number of query heads in the group (else only some of the heads judge). 0: nobody judges, the fitted rows decide.
    */
   readonly holdout: number;
-  /** Default: the smaller system. Both give the same values. */
+  /** Default: the smaller system, with ridge factors the primal one. Both give the same values. */
   readonly form?: "primal" | "dual";
 }
 

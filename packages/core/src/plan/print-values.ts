@@ -30,6 +30,8 @@ export function valueLines(plan: MergePlan): string[] {
 
 function rowsOfHeads(plan: MergePlan, own: Uint8Array): number[] {
   return Array.from({ length: own.length / plan.rows }, (_, group) =>
-    own.subarray(group * plan.rows, (group + 1) * plan.rows).reduce((sum, bit) => sum + bit, 0),
+    own
+      .subarray(group * plan.rows, (group + 1) * plan.rows)
+      .reduce((sum, entry) => sum + (entry === 0 ? 0 : 1), 0),
   );
 }

@@ -66,7 +66,7 @@ export function isIdentityRow(plan: MergePlan, row: number, cache: KeyPositions)
   return cell >= 0 && valueStaysPut(plan, row) && keyStaysPut(plan, row, cell, cache);
 }
 
-/** 1 where the value of a row is solved for or given, null where no value is. [layers, kvHeads, rows] */
+/** Not 0 where the value of a row is solved for or given, null where no value is. [layers, kvHeads, rows] */
 export const ownValues = (plan: MergePlan): Uint8Array | null => plan.fit?.free ?? plan.values?.given ?? null;
 
 /** True when no layer and head solves for the value of a row, or is given it: the value is that of its members. */

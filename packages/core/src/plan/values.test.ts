@@ -115,6 +115,10 @@ describe("printPlan", () => {
       "values     3 fitted, 0..2 of 4 in a head, ridge 0.01, one query in 5 judges, sample 01234567",
     );
     expect(text.split("\n").at(-1)).toBe("rows by layer and KV head: 0 1 2 0");
+    const held = { ...fit, free: fit.free.map((factor) => 10 * factor) };
+    expect(printPlan(withFit(all, held), { width: 120 })).toContain(
+      "values     3 fitted, 0..2 of 4 in a head",
+    );
     expect(printPlan({ ...all, values })).toContain("values     3 given, 0..2 of 4 in a head");
     expect(printPlan(all)).not.toContain("values  ");
   });

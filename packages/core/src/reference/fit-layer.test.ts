@@ -102,7 +102,9 @@ describe("a fit", () => {
   const FREE = [1, 2, 4];
 
   it("solves the normal equations on the rows that fit, beside the rows that are read-only", async () => {
-    const folded = await fold({}, (view) => keepPlan(view, KEPT), FREE);
+    // ridge factors of both heads
+    const free = Uint8Array.of(0, 1, 7, 0, 1, 0, 20, 1, 0, 3);
+    const folded = await fold({}, (view) => keepPlan(view, KEPT), FREE, { free });
     for (const own of [0, 1]) {
       const { targets, weights, newValues, values } = await head(folded, 0, own);
       const fitting = weights.flatMap((row, index) =>
@@ -112,7 +114,8 @@ describe("a fit", () => {
       const ridge = (0.01 * trace) / FREE.length;
       for (const f of FREE) {
         for (let i = 0; i < 32; i++) {
-          let gradient = ridge * (newValues[f * 32 + i]! - values[KEPT[f]! * 32 + i]!);
+          let gradient =
+            free[own * KEPT.length + f]! * ridge * (newValues[f * 32 + i]! - values[KEPT[f]! * 32 + i]!);
           for (const { row, target } of fitting) {
             gradient += row[f]! * (naiveOutput(row, newValues, 32)[i]! - target[i]!);
           }

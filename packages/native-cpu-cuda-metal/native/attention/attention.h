@@ -98,7 +98,7 @@ typedef struct kvfold_fit_input {
   /* Every holdout-th row judges and does not fit: 2 or more, with no common divisor with the query heads of the group.
    * 0: nobody judges, the fitted rows decide. */
   uint32_t holdout;
-  uint32_t form; /* enum kvfold_fit_form; the smaller system unless a test asks otherwise */
+  uint32_t form; /* enum kvfold_fit_form; the smaller system, with ridge factors the primal one, unless a test asks */
   /* [free], 1 to 255: how many times the ridge holds each of them; length 0: 1 each. Only for the primal form, which is
    * taken where they are given. */
   kvfold_u8_span ridge_factors;

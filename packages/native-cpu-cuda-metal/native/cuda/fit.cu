@@ -37,7 +37,7 @@ uint64_t LayerFit::bytes(uint32_t count) const {
   const uint64_t floats = rows * (uint64_t{keys().dim} + 2 * width) + decoded() * dims + uint64_t{rows} * ld() +
                           uint64_t{side()} * (side() + kStep + 1 + width) + uint64_t{ld()} * (width + 1);
   const Heads widest = heads(count, decoded());
-  return count * floats * sizeof(float) + SoftmaxSpace::bytes(widest);
+  return count * (floats * sizeof(float) + uint64_t{ld()} * (sizeof(uint32_t) + 1)) + SoftmaxSpace::bytes(widest);
 }
 
 kvfold_status LayerFit::reserve(uint32_t count, kvfold_error *error) {

@@ -110,7 +110,8 @@ __host__ __device__ inline uint32_t rows_of_sum_tile(uint32_t units, uint32_t he
 class TileSums {
  public:
   __device__ TileSums(const TensorTable &tensor, const PlanTable &plan, uint32_t first, uint32_t rows, SumTile *tile)
-      : tensor_(tensor), plan_(plan), tile_(*tile), first_(first), flagged_(uint64_t{rows} * tensor.heads <= SumTile::kFlags) {
+      : tensor_(tensor), plan_(plan), tile_(*tile), first_(first),
+        flagged_(uint64_t{rows} * tensor.heads <= SumTile::kFlags) {
     for (uint32_t row = threadIdx.x; row < rows; row += blockDim.x) {
       tile->spans[row] = plan.spans[first + row];
       tile->to[row] = tensor.data + plan.destinations[plan.written[first + row]] * tensor.row_bytes;
@@ -126,7 +127,7 @@ class TileSums {
     known_ = terms <= SumTile::kTerms;
     for (uint32_t at = threadIdx.x; known_ && at < terms; at += blockDim.x) {
       tile->source[at] = tensor.slice(plan.found[base_ + at], 0);
-      tile->weight[at] = weight_in(tensor, plan, 0, base_ + at);
+      if (tensor.scope != KVFOLD_SCOPE_HEAD) tile->weight[at] = weight_in(tensor, plan, 0, base_ + at);
     }
     __syncthreads();
   }

@@ -116,10 +116,12 @@ std::vector<float> random_weights(const Case &made, uint32_t *scope, size_t memb
 
 void make_shared(Case *made, uint32_t cells, Random *random) {
   const std::vector<uint32_t> order = random->coin() ? shuffled(cells, random) : std::vector<uint32_t>();
+  // now and then more members than kernels take at once, in a row and in a tile of rows
+  const uint32_t most = cells > 90 && random->coin() ? 120 : 6;
   uint32_t used = 0;
   made->offsets.push_back(0);
   while (used < cells) {
-    const uint32_t take = std::min(cells - used, 1 + random->below(6));
+    const uint32_t take = std::min(cells - used, 1 + random->below(most));
     const bool drop = made->offsets.size() > 1 && random->below(5) == 0;
     for (uint32_t i = used; i < used + take && !drop; i++) made->members.push_back(order.empty() ? i : order[i]);
     if (!drop) made->offsets.push_back(static_cast<uint32_t>(made->members.size()));

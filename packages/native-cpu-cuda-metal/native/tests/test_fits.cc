@@ -142,7 +142,7 @@ void check_measured(const Case &before, const Case &after, const Outcomes &outco
 }
 
 /// Two backends report the same. Solving loses free * condition roundoffs of what is explained, and the condition of
-/// A^T A + ridge is at most 1 + free / lambda. Merged rows may have been rounded to either side when they were stored.
+/// A^T A + ridge is at most the largest ridge factor + free / lambda. Merged rows may have been rounded to either side when they were stored.
 void check_outcomes(const Case &one, const Case &after, const Outcomes &got, const Outcomes &want) {
   if (!CHECK(got.size() == want.size())) return;
   for (size_t i = 0; i < got.size(); i++) {
@@ -156,7 +156,7 @@ void check_outcomes(const Case &one, const Case &after, const Outcomes &got, con
     const bool merged = one.plan.layout == KVFOLD_SHARED;
     const double slack = slack_of(after, got[i].layer, Judged(head, head, rows, dim, one.fit.holdout), merged);
     const double free = got[i].free;
-    const double solving = 4 * free * (1 + free / one.fit.lambda) * std::ldexp(want[i].before, -24) + 2 * slack;
+    const double solving = 4 * free * (UINT8_MAX + free / one.fit.lambda) * std::ldexp(want[i].before, -24) + 2 * slack;
     CHECK_MESSAGE(std::fabs(got[i].before - want[i].before) <= slack, one.name.c_str());
     if (got[i].accepted == want[i].accepted)
       CHECK_MESSAGE(std::fabs(got[i].after - want[i].after) <= solving, one.name.c_str());

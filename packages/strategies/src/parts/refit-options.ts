@@ -117,7 +117,7 @@ export const refitOptions: OptionsDefinition<RefitOptions> = {
     lambda: { default: 0.1, description: "how strongly values are held", unit: "mean diagonal of A^T A" },
     pinRidge: {
       default: 10,
-      description: "how many times as strongly those of what stands out; 0: not fitted",
+      description: "how many times as strongly values of what stands out are held; 0: they stay",
       unit: "ridges",
     },
     maxRows: {

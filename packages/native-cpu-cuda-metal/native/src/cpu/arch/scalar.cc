@@ -75,7 +75,7 @@ struct Vec {
     memcpy(to, &bits, sizeof bits);
   }
 
-  /// All lanes of scale[i]: weights[i] * the f16 at from[i] + at, for four of them.
+  /// All lanes of scale[i]: weights[i] * the f16 at from[i], for four of them.
   static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
     for (size_t i = 0; i < 4; i++) scale[i] = set1(weights[i] * half(from[i]));
   }
