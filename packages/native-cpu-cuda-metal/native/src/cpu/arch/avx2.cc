@@ -100,12 +100,12 @@ struct Vec {
   static void stream(uint8_t *to, const uint8_t *from, size_t bytes) {
     const size_t head = (32 - reinterpret_cast<uintptr_t>(to) % 32) % 32;
     size_t i = head < bytes ? head : bytes;
-    memcpy(to, from, i);
+    if (i > 0) memcpy(to, from, i);
     for (; i + 32 <= bytes; i += 32) {
       const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + i));
       _mm256_stream_si256(reinterpret_cast<__m256i *>(to + i), x);
     }
-    memcpy(to + i, from + i, bytes - i);
+    if (i < bytes) memcpy(to + i, from + i, bytes - i);
   }
   static void fence() { _mm_sfence(); }
 };

@@ -95,10 +95,10 @@ struct Vec {
   static void stream(uint8_t *to, const uint8_t *from, size_t bytes) {
     const size_t head = (64 - reinterpret_cast<uintptr_t>(to) % 64) % 64;
     size_t i = head < bytes ? head : bytes;
-    memcpy(to, from, i);
+    if (i > 0) memcpy(to, from, i);
     for (; i + 64 <= bytes; i += 64)
       _mm512_stream_si512(reinterpret_cast<__m512i *>(to + i), _mm512_loadu_si512(from + i));
-    memcpy(to + i, from + i, bytes - i);
+    if (i < bytes) memcpy(to + i, from + i, bytes - i);
   }
   static void fence() { _mm_sfence(); }
 };
