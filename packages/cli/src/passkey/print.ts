@@ -97,8 +97,11 @@ const signalsOf = ({ runs }: PasskeySettings): string[] => [
 
 function captureNote(settings: PasskeySettings, { prefillMs, captureMs }: PasskeyResult): string[] {
   if (captureMs === null) return [];
-  const [all, more] = [prefillMs, captureMs].map((ms) => formatWhole(ms));
-  return [`reading a prompt: ${all} ms, of which ${more} ms to capture ${signalsOf(settings).join(", ")}`];
+  const signals = signalsOf(settings).join(", ");
+  const reading = `reading a prompt: ${formatWhole(prefillMs)} ms`;
+  // one reading with signals and one without: noise may be larger than what a signal costs
+  if (captureMs <= 0) return [`${reading}, no measurable part of it to capture ${signals}`];
+  return [`${reading}, of which ${formatWhole(captureMs)} ms to capture ${signals}`];
 }
 
 function foldNotes(rows: readonly PasskeyRow[]): string[] {
