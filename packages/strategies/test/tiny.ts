@@ -116,7 +116,10 @@ function memberLetter({ members, fit }: MergePlan, index: number): string {
 
 const letter = (cell: number): string => String.fromCharCode(97 + cell);
 
-/** `a@0 [bc]@1 d@3`; of a composite plan one word a head, without positions, in capitals where values are fitted, with a quote where they are held more strongly. */
+/**
+ * `a@0 [bc]@1 d@3`; of a composite plan one word a head, without positions, in capitals where values are fitted, with a
+ * quote where they are held more strongly.
+ */
 export function draw(plan: MergePlan): string {
   const rows = Array.from({ length: plan.rows }, (_, row) => row);
   if (plan.layout === "shared") {

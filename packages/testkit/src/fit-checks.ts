@@ -47,11 +47,11 @@ export function checkFits(under: FitUnderTest, outcomes: readonly FitOutcome[] |
     for (let head = 0; head < layer.kvHeads; head++) {
       const from = (layerIndex * kvHeads + head) * under.plan.rows;
       const factors = under.fit.free.subarray(from, from + under.plan.rows);
-      const free = factors.filter((factor) => factor !== 0).length;
+      const free = factors.some((factor) => factor !== 0);
       const own = outcomes.filter((outcome) => outcome.layer === layerIndex && outcome.head === head);
       const where = `fit of layer ${layerIndex}, head ${head}`;
-      if (own.length > 1 || (free > 0 && own.length === 0)) fail(`${where}: ${own.length} outcomes`);
-      if (free > 0) checkHead(under, layerIndex, head, factors, own[0]!, where);
+      if (own.length > 1 || (free && own.length === 0)) fail(`${where}: ${own.length} outcomes`);
+      if (free) checkHead(under, layerIndex, head, factors, own[0]!, where);
     }
   });
 }
@@ -88,7 +88,7 @@ function checkHead(
   if (outcome.accepted) checkHeld(factors, bound, { got, want, kept }, where);
 }
 
-/** Rows that the ridge holds more strongly move about as far as in the reference: not measured by how well they answer. */
+/** Rows that the ridge holds more strongly move about as far as in the reference, which their answers do not tell. */
 function checkHeld(
   factors: Uint8Array,
   bound: FitBound,

@@ -61,8 +61,9 @@ export interface FitResult {
  *     ridge = lambda mean diag(A_free^T A_free), n_f = ridgeFactors or 1
  *
  * so read-only cells are taken off the target exactly as they answer. Primal: (A^T A + ridge N) X = A^T E. Dual, when
- * there are fewer rows than free cells and no factors: X = A^T (A A^T + ridge)^-1 E. The answer is the same in every orthogonal basis
- * of the channels: values that a Hadamard matrix rotates need nothing, as long as the targets are in the same basis.
+ * there are fewer rows than free cells and no factors: X = A^T (A A^T + ridge)^-1 E. The answer is the same in every
+ * orthogonal basis of the channels: values that a Hadamard matrix rotates need nothing, as long as the targets are in
+ * the same basis.
  *
  * Source: ridge regression of values (GRKV, arXiv 2605.31105) with read-only cells and held-out acceptance.
  *

@@ -3,7 +3,7 @@ import type { QuerySample } from "../queries.js";
 import type { CacheShape, LayerShape } from "../shape.js";
 import { type PlanLimits, planError } from "./check-structure.js";
 import type { DenseValues, FitRequest, MergePlan } from "./plan.js";
-import { mostKvHeads } from "./rows.js";
+import { markedRows, mostKvHeads } from "./rows.js";
 
 const fitError = (what: string, hint?: string): Error => planError("KVFOLD_PLAN_FIT", what, hint);
 const shapeError = (what: string): Error => planError("KVFOLD_PLAN_SHAPE", what);
@@ -92,7 +92,7 @@ export function checkValueContents(plan: MergePlan): void {
     checkBits("values.given", values.given);
     const wrong = values.data.findIndex((value) => !Number.isFinite(value));
     if (wrong >= 0) throw fitError(`value ${wrong} of the given values is ${values.data[wrong]}`);
-    const rows = count(values.given);
+    const rows = markedRows(values.given);
     if (rows === 0 ? values.data.length > 0 : values.data.length < rows) {
       throw shapeError(`${values.data.length} numbers for ${rows} given rows`);
     }
@@ -104,11 +104,9 @@ function checkBits(name: string, mask: Uint8Array): void {
   if (wrong >= 0) throw fitError(`${name} has ${mask[wrong]} at index ${wrong}, must be 0 or 1`);
 }
 
-const count = (mask: Uint8Array): number => mask.reduce((sum, entry) => sum + (entry === 0 ? 0 : 1), 0);
-
 function eachHead(mask: Uint8Array, rows: number, visit: (group: number, count: number) => void): void {
   for (let group = 0; group * rows < mask.length; group++) {
-    visit(group, count(mask.subarray(group * rows, (group + 1) * rows)));
+    visit(group, markedRows(mask.subarray(group * rows, (group + 1) * rows)));
   }
 }
 

@@ -1,6 +1,6 @@
 /** What a plan does to values, as text: how many rows are fitted or given, and in which heads. */
 import type { MergePlan } from "./plan.js";
-import { ownValues } from "./rows.js";
+import { markedRows, ownValues } from "./rows.js";
 
 /** One line on all heads together, or null for a plan that only takes values over. */
 export function valueFacts(plan: MergePlan): string | null {
@@ -30,8 +30,6 @@ export function valueLines(plan: MergePlan): string[] {
 
 function rowsOfHeads(plan: MergePlan, own: Uint8Array): number[] {
   return Array.from({ length: own.length / plan.rows }, (_, group) =>
-    own
-      .subarray(group * plan.rows, (group + 1) * plan.rows)
-      .reduce((sum, entry) => sum + (entry === 0 ? 0 : 1), 0),
+    markedRows(own.subarray(group * plan.rows, (group + 1) * plan.rows)),
   );
 }

@@ -69,6 +69,10 @@ export function isIdentityRow(plan: MergePlan, row: number, cache: KeyPositions)
 /** Not 0 where the value of a row is solved for or given, null where no value is. [layers, kvHeads, rows] */
 export const ownValues = (plan: MergePlan): Uint8Array | null => plan.fit?.free ?? plan.values?.given ?? null;
 
+/** How many entries of a mask of values are not 0. */
+export const markedRows = (mask: Uint8Array): number =>
+  mask.reduce((sum, entry) => sum + (entry === 0 ? 0 : 1), 0);
+
 /** True when no layer and head solves for the value of a row, or is given it: the value is that of its members. */
 export function valueStaysPut(plan: MergePlan, row: number): boolean {
   const own = ownValues(plan);

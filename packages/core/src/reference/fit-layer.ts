@@ -26,12 +26,14 @@ export interface FittedHead {
   readonly free: Uint32Array;
 }
 
-/** Rows of one head that a fit frees, rising. */
-export function freeRows({ plan, fit }: FitWork, kvHeads: number, layer: number, head: number): Uint32Array {
+/** Rows of one head that a fit frees, rising, and their ridge factors. */
+function freeRows({ plan, fit }: FitWork, kvHeads: number, layer: number, head: number) {
   const from = (layer * kvHeads + head) * plan.rows;
-  const rows: number[] = [];
-  for (let row = 0; row < plan.rows; row++) if (fit.free[from + row] !== 0) rows.push(row);
-  return Uint32Array.from(rows);
+  const factors = fit.free.subarray(from, from + plan.rows);
+  return {
+    free: Uint32Array.from(factors.keys()).filter((row) => factors[row] !== 0),
+    ridgeFactors: factors.filter((factor) => factor !== 0),
+  };
 }
 
 /**
@@ -48,7 +50,7 @@ export function fitOneHead(
   head: number,
 ): FittedHead {
   const { fit } = work;
-  const free = freeRows(work, mostKvHeads(target.shape), layerIndex, head);
+  const { free, ridgeFactors } = freeRows(work, mostKvHeads(target.shape), layerIndex, head);
   if (free.length === 0) {
     const outcome = { layer: layerIndex, head, before: Number.NaN, after: Number.NaN, accepted: false };
     return { outcome, values: null, free };
@@ -56,8 +58,6 @@ export function fitOneHead(
   const { valueDim } = target.shape.layers[layerIndex]!;
   const { lambda, holdout } = fit;
   const known = attentionOf(target, work, folded, layerIndex, head);
-  const first = (layerIndex * mostKvHeads(target.shape) + head) * work.plan.rows;
-  const ridgeFactors = Uint8Array.from(free, (row) => fit.free[first + row]!);
   const held = ridgeFactors.some((factor) => factor > 1) ? { ridgeFactors } : {};
   const result = fitHead({ ...known, free, ...held, lambda, holdout });
   const solved = Float64Array.from({ length: free.length * valueDim }, (_, i) => {

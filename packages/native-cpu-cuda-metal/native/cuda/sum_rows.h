@@ -185,8 +185,8 @@ __device__ inline void sum_tile(const TensorTable &tensor, const TileSums &tile,
 
 /// Row layout. grid: [tiles, tensors of that type]; written rows [begin, end).
 template <int32_t type>
-__global__ void __launch_bounds__(kSumThreads, kSumBlocks) sum_rows(const TensorTable *tensors, const uint32_t *ids, PlanTable plan,
-                                                        uint32_t begin, uint32_t end) {
+__global__ void __launch_bounds__(kSumThreads, kSumBlocks)
+    sum_rows(const TensorTable *tensors, const uint32_t *ids, PlanTable plan, uint32_t begin, uint32_t end) {
   __shared__ SumTile space;
   const TensorTable tensor = tensors[ids[blockIdx.y]];
   const uint32_t most = rows_of_sum_tile(tensor.dim / Unit<type>::kCount * tensor.heads, tensor.heads);

@@ -55,7 +55,8 @@ class LayerFit {
     if (free_.rows.empty()) return KVFOLD_OK;
     Ridge ridge(shape_.ridge(static_cast<uint32_t>(free_.rows.size())));
     Buffer free;
-    if (!free.assign(free_.rows.data(), free_.rows.size()) || !ridge.allocate()) return fail_memory(error, "the system of a fit");
+    if (!free.assign(free_.rows.data(), free_.rows.size()) || !ridge.allocate())
+      return fail_memory(error, "the system of a fit");
     Work work;
     if (kvfold_status status = find_targets(&work, head, ridge.missing(), error)) return status;
     const double target = squares_of_judges(ridge.missing());

@@ -14,6 +14,9 @@ export function without(cells: Uint32Array, taken: Uint32Array): Uint32Array {
   return left.slice(0, count);
 }
 
+/** The cells that are in both sets. */
+export const common = (a: Uint32Array, b: Uint32Array): Uint32Array => without(a, without(a, b));
+
 /** All cells of two sets that have none in common. */
 export function union(a: Uint32Array, b: Uint32Array): Uint32Array {
   const both = new Uint32Array(a.length + b.length);

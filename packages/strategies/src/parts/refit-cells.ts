@@ -1,7 +1,7 @@
 /** Which cells `refit` keeps: pins of all heads, pins of each head, and what each head attends to. */
 import type { CacheView, PlanContext } from "@kvfold/core";
 import { createBreather } from "./breathe.js";
-import { union, without } from "./cells.js";
+import { common, union, without } from "./cells.js";
 import type { PinShares } from "./refit-options.js";
 import { bestCells, type HeadScores } from "./scores.js";
 
@@ -76,7 +76,7 @@ export async function chooseCells(
       const outstanding = (among: Uint32Array): Uint32Array =>
         scores.head === null ? NONE : bestCells(scores.head(layer, head), among, counts.head);
       const pins = outstanding(without(others, best));
-      const attended = without(best, without(best, outstanding(others)));
+      const attended = common(best, outstanding(others));
       chosen[layer]!.push(union(pins, best));
       standing[layer]!.push(union(pins, attended));
     }

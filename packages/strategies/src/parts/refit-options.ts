@@ -8,9 +8,9 @@ export interface RefitOptions {
   readonly sinks: number;
   /** Cells kept at the end of the cache. */
   readonly recent: number;
-  /** Share of the room for cells that all heads keep, with their own values; `auto`: 0, or 0.2 with `queries=repeat`. */
+  /** Share of the room for cells that all heads keep as they are; `auto`: 0, or 0.2 with `queries=repeat`. */
   readonly sharedPins: number | "auto";
-  /** Share of the room for cells that each head keeps for itself, because they stand out; `auto`: 0.35, or 0.4 with `queries=repeat`. */
+  /** Share of the room for cells that stand out in a head; `auto`: 0.35, or 0.4 with `queries=repeat`. */
   readonly headPins: number | "auto";
   /** Distance, in cells, within which a cell takes over the best KeyDiff score of its head. */
   readonly neighbours: number;
