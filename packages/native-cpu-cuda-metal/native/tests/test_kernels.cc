@@ -64,7 +64,7 @@ void storage(const Kernels &fast, const Kernels &plain, int32_t type, cases::Ran
 /// Pieces of sums and copies; their terms, each in memory of its own size.
 struct Made {
   std::vector<std::vector<uint8_t>> terms;
-  std::vector<const uint8_t *> from;
+  std::vector<const uint8_t *> from, to;
   std::vector<float> weights;
   std::vector<uint32_t> ends;
 
@@ -83,6 +83,16 @@ struct Made {
     for (const std::vector<uint8_t> &term : terms) from.push_back(term.data());
   }
   cpu::Pieces pieces() const { return {from.data(), weights.data(), ends.data(), ends.size()}; }
+  /// Where they lie, each a run of its own.
+  cpu::Runs runs() {
+    to.clear();
+    size_t lines = 0;
+    for (const std::vector<uint8_t> &term : terms) {
+      to.push_back(term.data() + term.size());
+      lines += term.size() / 64 + 1;
+    }
+    return {from.data(), to.data(), from.size(), lines};
+  }
 };
 
 /// One after another: decoded, added up, encoded.
@@ -103,7 +113,7 @@ void make_slowly(const Kernels &table, int32_t type, const Made &of, size_t coun
 
 void pieces(const Kernels &fast, const Kernels &plain, int32_t type, cases::Random *random) {
   const size_t count = random_count(type, random);
-  const Made made(plain, type, count, random), ahead(plain, type, count, random);
+  Made made(plain, type, count, random), ahead(plain, type, count, random);
   const size_t bytes = made.ends.size() * bytes_of(type, count);
   Guarded a(bytes), b(bytes), c(bytes);
   const size_t sent = random->below(3000), shift = random->below(64);
@@ -111,9 +121,9 @@ void pieces(const Kernels &fast, const Kernels &plain, int32_t type, cases::Rand
   for (uint8_t &byte : behind) byte = static_cast<uint8_t>(random->below(256));
   Guarded there(sent + 64), expected(sent + 64);
   std::memcpy(expected.data() + shift, behind.data(), sent);
-  fast.make(type, made.pieces(), ahead.pieces(), {there.data() + shift, behind.data(), sent}, count, a.data());
+  fast.make(type, made.pieces(), ahead.runs(), {there.data() + shift, behind.data(), sent}, count, a.data());
   fast.fence();
-  plain.make(type, made.pieces(), ahead.pieces(), {nullptr, nullptr, 0}, count, b.data());
+  plain.make(type, made.pieces(), ahead.runs(), {nullptr, nullptr, 0}, count, b.data());
   CHECK_MESSAGE(same(a, b), fast.isa);
   CHECK_MESSAGE(same(there, expected), fast.isa);
   if (type == KVFOLD_Q8_0) return;  // whose sums have a product less

@@ -22,22 +22,60 @@ struct RowBatch {
   const uint8_t *from[kTerms];
   float weights[kTerms];
   uint32_t ends[kPieces];
+  // where the terms lie: neighbours are one run
+  size_t runs = 0;
+  const uint8_t *run_begins[kTerms], *run_ends[kTerms];
 
   void clear(size_t row) {
     begin = end = row;
-    pieces = terms = 0;
+    pieces = terms = runs = 0;
   }
   bool empty() const { return begin == end; }
+  Runs places() const {
+    size_t lines = runs;
+    for (size_t i = 0; i < runs; i++) lines += static_cast<size_t>(run_ends[i] - run_begins[i]) / 64;
+    return {run_begins, run_ends, runs, lines};
+  }
+  Pieces list() const { return {from, weights, ends, pieces}; }
+};
+
+/// Fills a batch; what it counts stays in registers until it is done.
+class BatchWriter {
+ public:
+  explicit BatchWriter(RowBatch *empty) : batch_(*empty), row_(empty->end) {}
+  ~BatchWriter() {
+    end_run();
+    batch_.end = row_;
+    batch_.pieces = pieces_;
+    batch_.terms = terms_;
+    batch_.runs = runs_;
+  }
+
+  size_t row() const { return row_; }
   bool has_room(size_t more_pieces, size_t more_terms) const {
-    return pieces + more_pieces <= kPieces && terms + more_terms <= kTerms;
+    return pieces_ + more_pieces <= RowBatch::kPieces && terms_ + more_terms <= RowBatch::kTerms;
   }
   void add_term(const uint8_t *term, float weight) {
-    from[terms] = term;
-    weights[terms++] = weight;
+    batch_.from[terms_] = term;
+    batch_.weights[terms_++] = weight;
   }
-  void end_piece() { ends[pieces++] = static_cast<uint32_t>(terms); }
+  void add_run(const uint8_t *begin, size_t bytes) {
+    if (begin != run_end_) {
+      end_run();
+      batch_.run_begins[runs_++] = begin;
+    }
+    run_end_ = begin + bytes;
+  }
+  void end_piece() { batch_.ends[pieces_++] = static_cast<uint32_t>(terms_); }
+  void end_row() { row_++; }
+ private:
+  void end_run() {
+    if (runs_ > 0) batch_.run_ends[runs_ - 1] = run_end_;
+  }
 
-  Pieces list() const { return {from, weights, ends, pieces}; }
+  RowBatch &batch_;
+  size_t row_, pieces_ = 0, terms_ = 0, runs_ = 0;
+  const uint8_t *run_end_ = nullptr;
 };
 
 }  // namespace cpu

@@ -60,35 +60,71 @@ bool RowMaker::turned(size_t row, size_t head) const {
   return false;
 }
 
-void RowMaker::gather(size_t from, size_t to, RowBatch *batch) const {
-  batch->clear(from);
-  while (batch->end < to && gather_row(batch->end, batch)) batch->end++;
+bool RowMaker::turned_anywhere(size_t row) const {
+  for (size_t head = 0; turns_ && head < tensor_.heads; head++) {
+    if (turned(row, head)) return true;
+  }
+  return false;
 }
 
-bool RowMaker::gather_row(size_t row, RowBatch *batch) const {
-  const kvfold_plan &plan = *fold_.plan;
-  if (plan.layout == KVFOLD_COMPOSITE) {
-    if (!batch->has_room(tensor_.heads, tensor_.heads)) return false;
+void RowMaker::gather(size_t from, size_t to, RowBatch *batch) const {
+  batch->clear(from);
+  if (fold_.plan->layout == KVFOLD_COMPOSITE) gather_composite(to, batch);
+  else if (uniform_) gather_alike(to, batch);
+  else gather_by_head(to, batch);
+}
+
+void RowMaker::gather_composite(size_t to, RowBatch *into) const {
+  BatchWriter batch(into);
+  for (; batch.row() < to && batch.has_room(tensor_.heads, tensor_.heads); batch.end_row()) {
     for (size_t head = 0; head < tensor_.heads; head++) {
-      batch->add_term(slice(composite_cell(row, head), head), 1.0f);
-      batch->end_piece();
+      const uint8_t *from = slice(composite_cell(batch.row(), head), head);
+      batch.add_run(from, tensor_.slice_bytes);
+      batch.add_term(from, 1.0f);
+      batch.end_piece();
     }
-    return true;
   }
-  const size_t first = plan.offsets.data[row], end = plan.offsets.data[row + 1];
-  const size_t pieces = uniform_ ? 1 : tensor_.heads;
-  if (end - first > kMembers || !batch->has_room(pieces, pieces * (end - first)) || keeps(row)) return false;
-  for (size_t head = 0; head < pieces; head++) {
-    if (turned(row, head)) return false;
-  }
-  for (size_t head = 0; head < pieces; head++) {
-    const float *weights = recipe_.weights(head);
+}
+
+void RowMaker::gather_alike(size_t to, RowBatch *into) const {
+  BatchWriter batch(into);
+  const kvfold_plan &plan = *fold_.plan;
+  const float *weights = recipe_.weights(0);
+  const uint32_t *members = plan.members.data, *offsets = plan.offsets.data;
+  for (; batch.row() < to; batch.end_row()) {
+    const size_t row = batch.row(), first = offsets[row], end = offsets[row + 1];
+    if (end - first > kMostTerms || !batch.has_room(1, end - first)) break;
+    if ((end - first == 1 && keeps(row)) || (turns_ && turned(row, 0))) break;
     for (size_t m = first; m < end; m++) {
-      if (weights[m] != 0.0f) batch->add_term(slice(plan.members.data[m], head), weights[m]);
+      if (weights[m] == 0.0f) continue;
+      const uint8_t *cell = slice(members[m], 0);
+      batch.add_run(cell, tensor_.row_bytes);
+      batch.add_term(cell, weights[m]);
     }
-    batch->end_piece();
+    batch.end_piece();
   }
-  return true;
+}
+
+void RowMaker::gather_by_head(size_t to, RowBatch *into) const {
+  BatchWriter batch(into);
+  const kvfold_plan &plan = *fold_.plan;
+  for (; batch.row() < to; batch.end_row()) {
+    const size_t row = batch.row(), first = plan.offsets.data[row], members = plan.offsets.data[row + 1] - first;
+    if (members > kMostTerms || !batch.has_room(tensor_.heads, tensor_.heads * members)) break;
+    if (turned_anywhere(row)) break;
+    const uint8_t *cell[kMostTerms];
+    for (size_t i = 0; i < members; i++) {
+      cell[i] = slice(plan.members.data[first + i], 0);
+      batch.add_run(cell[i], tensor_.row_bytes);
+    }
+    for (size_t head = 0; head < tensor_.heads; head++) {
+      const float *weights = recipe_.weights(head) + first;
+      for (size_t i = 0; i < members; i++) {
+        if (weights[i] != 0.0f) batch.add_term(cell[i] + head * tensor_.slice_bytes, weights[i]);
+      }
+      batch.end_piece();
+    }
+  }
 }
 
 void RowMaker::prefetch_row(size_t row) const {
@@ -112,20 +148,20 @@ void RowMaker::make(size_t row, size_t head, size_t heads, FoldSpace *space, uin
   }
   const kvfold_plan &plan = *fold_.plan;
   const float *weights = recipe_.weights(head);
-  const uint8_t *from[kMembers];
-  float used[kMembers];
+  const uint8_t *from[kMostTerms];
+  float used[kMostTerms];
   uint32_t count = 0;
   for (size_t m = plan.offsets.data[row], end = plan.offsets.data[row + 1]; m < end; m++) {
     if (weights[m] == 0.0f) continue;
-    if (count < kMembers) {
+    if (count < kMostTerms) {
       from[count] = slice(plan.members.data[m], head);
       used[count] = weights[m];
     }
     count++;
   }
   const bool turns = turned(row, head);
-  if (!turns && count <= kMembers) {
-    const Pieces nothing{nullptr, nullptr, nullptr, 0};
+  if (!turns && count <= kMostTerms) {
+    const Runs nothing{nullptr, nullptr, 0, 0};
     const Stream nowhere{nullptr, nullptr, 0};
     return kernels().make(tensor_.type, {from, used, &count, 1}, nothing, nowhere, heads * tensor_.dim, out);
   }

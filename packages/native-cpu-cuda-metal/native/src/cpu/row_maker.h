@@ -40,10 +40,11 @@ class RowMaker {
   int64_t copied_cell(size_t row, size_t head) const { return recipe_.copied_cell(row, head); }
 
  private:
-  static constexpr size_t kMembers = 64;  // of a sum that needs no memory between
-
-  bool gather_row(size_t row, RowBatch *batch) const;
+  void gather_composite(size_t to, RowBatch *into) const;
+  void gather_alike(size_t to, RowBatch *into) const;
+  void gather_by_head(size_t to, RowBatch *into) const;
   bool turned(size_t row, size_t head) const;
+  bool turned_anywhere(size_t row) const;
   void make(size_t row, size_t head, size_t heads, FoldSpace *space, uint8_t *out) const;
   void make_at_length(size_t row, size_t head, bool turned, FoldSpace *space, uint8_t *out) const;
   size_t composite_cell(size_t row, size_t head) const;

@@ -3,12 +3,13 @@
 
 #include "cpu/arch/body.h"
 #include "cpu/arch/x86_half.h"
+#include "cpu/arch/x86_levels.h"
 
 namespace kvfold {
 namespace cpu {
 namespace avx2 {
 
-struct Vec {
+struct Vec : X86Levels {
   using Reg = __m256;
   static constexpr size_t kWidth = 8;
 
@@ -59,11 +60,24 @@ struct Vec {
   }
   static float half(const uint8_t *from) { return load_half(from); }
   static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
-  static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
-    for (size_t i = 0; i < 4; i++) {
-      const __m128i half = _mm_set1_epi16(static_cast<short>(half_bits(from[i])));
-      scale[i] = _mm256_mul_ps(set1(weights[i]), _mm256_cvtph_ps(half));
-    }
+
+  static void store_words(uint32_t *to, Reg x) {
+    const __m256i bits = _mm256_castps_si256(_mm256_add_ps(x, _mm256_set1_ps(kToInteger)));
+    const __m256i both = _mm256_blend_epi16(bits, _mm256_slli_epi32(bits, 16), 0xaa);
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), both);
+  }
+  template <size_t blocks>
+  static Reg load_scales(const uint8_t *block) {
+    return _mm256_cvtph_ps(gather_scales<blocks>(block));
+  }
+  static Reg load_largest(const uint32_t *from) {
+    const __m256i least = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from));
+    return _mm256_cvtepi32_ps(_mm256_andnot_si256(least, _mm256_set1_epi32(0xffff)));
+  }
+  static Reg normal(Reg x, Reg *shift) {
+    const __m256i bits = _mm256_castps_si256(x), exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f800000));
+    *shift = _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_set1_epi32((141 + 127) << 23), exponent));
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_sub_epi32(bits, exponent), _mm256_set1_epi32(141 << 23)));
   }
 
   static Reg add(Reg a, Reg b) { return _mm256_add_ps(a, b); }
@@ -101,6 +115,12 @@ struct Vec {
     const size_t head = (32 - reinterpret_cast<uintptr_t>(to) % 32) % 32;
     size_t i = head < bytes ? head : bytes;
     if (i > 0) memcpy(to, from, i);
+    for (; i + 64 <= bytes; i += 64) {
+      const __m256i *line = reinterpret_cast<const __m256i *>(from + i);
+      const __m256i x = _mm256_loadu_si256(line), y = _mm256_loadu_si256(line + 1);
+      _mm256_stream_si256(reinterpret_cast<__m256i *>(to + i), x);
+      _mm256_stream_si256(reinterpret_cast<__m256i *>(to + i + 32), y);
+    }
     for (; i + 32 <= bytes; i += 32) {
       const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + i));
       _mm256_stream_si256(reinterpret_cast<__m256i *>(to + i), x);

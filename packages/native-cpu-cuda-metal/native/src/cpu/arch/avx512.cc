@@ -3,12 +3,13 @@
 
 #include "cpu/arch/body.h"
 #include "cpu/arch/x86_half.h"
+#include "cpu/arch/x86_levels.h"
 
 namespace kvfold {
 namespace cpu {
 namespace avx512 {
 
-struct Vec {
+struct Vec : X86Levels {
   using Reg = __m512;
   static constexpr size_t kWidth = 16;
 
@@ -55,15 +56,25 @@ struct Vec {
   }
   static float half(const uint8_t *from) { return load_half(from); }
   static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
-  /// Gathered by the integer units, and back from memory lane by lane: a sum of blocks waits for the only unit that
-  /// shuffles vectors.
-  static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
-    const uint64_t low = half_bits(from[0]) | static_cast<uint64_t>(half_bits(from[1])) << 16;
-    const uint64_t high = half_bits(from[2]) | static_cast<uint64_t>(half_bits(from[3])) << 16;
-    const __m128i bits = _mm_cvtsi64_si128(static_cast<long long>(low | high << 32));
-    float four[4];
-    _mm_storeu_ps(four, _mm_mul_ps(_mm_loadu_ps(weights), _mm_cvtph_ps(bits)));
-    for (size_t i = 0; i < 4; i++) scale[i] = set1(four[i]);
+
+  static void store_words(uint32_t *to, Reg x) {
+    const __m512i bits = _mm512_castps_si512(_mm512_add_ps(x, _mm512_set1_ps(kToInteger)));
+    const __m512i both = _mm512_mask_blend_epi16(0xaaaaaaaa, bits, _mm512_slli_epi32(bits, 16));
+    _mm512_storeu_si512(to, both);
+  }
+  template <size_t blocks>
+  static Reg load_scales(const uint8_t *block) {
+    constexpr size_t low = blocks < 8 ? blocks : 8;
+    const __m256i half = _mm256_castsi128_si256(gather_scales<low>(block));
+    return _mm512_cvtph_ps(_mm256_inserti128_si256(half, gather_scales<blocks - low>(block + 8 * 34), 1));
+  }
+  static Reg load_largest(const uint32_t *from) {
+    return _mm512_cvtepi32_ps(_mm512_andnot_si512(_mm512_loadu_si512(from), _mm512_set1_epi32(0xffff)));
+  }
+  static Reg normal(Reg x, Reg *shift) {
+    const __m512i bits = _mm512_castps_si512(x), exponent = _mm512_and_si512(bits, _mm512_set1_epi32(0x7f800000));
+    *shift = _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32((141 + 127) << 23), exponent));
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_sub_epi32(bits, exponent), _mm512_set1_epi32(141 << 23)));
   }
 
   static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }

@@ -23,7 +23,7 @@ struct Body {
     for_type<V>(type, [=](auto rows) { decltype(rows)::encode(from, to, count); });
   }
 
-  static void make(int32_t type, const Pieces &pieces, const Pieces &ahead, const Stream &behind, size_t count,
+  static void make(int32_t type, const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count,
                    uint8_t *to) {
     for_type<V>(type, [&](auto rows) { make_pieces<V, decltype(rows)>(pieces, ahead, behind, count, to); });
   }

@@ -9,6 +9,9 @@
 namespace kvfold {
 namespace cpu {
 
+/// Of a piece.
+constexpr size_t kMostTerms = 64;
+
 /// Pieces of new rows, all of one size, one behind the other. Piece i is made of the terms [ends[i - 1], ends[i]): their
 /// weighted sum, or the bytes of a single term of weight 1.
 struct Pieces {
@@ -16,6 +19,12 @@ struct Pieces {
   const float *weights;        // [terms]
   const uint32_t *ends;        // [count]
   size_t count;
+};
+
+/// What will be read soon, in that order, and about how many cache lines it takes.
+struct Runs {
+  const uint8_t *const *begin, *const *end;  // [count]
+  size_t count, lines;
 };
 
 /// Bytes that wait to be copied past the caches.
@@ -34,9 +43,9 @@ struct Kernels {
   void (*encode)(int32_t type, const float *from, uint8_t *to, size_t count);
 
   /// Every piece, of `count` channels: encode(0 + weights[0] decode(from[0]) + weights[1] decode(from[1]) ...), without
-  /// a detour over memory. Meanwhile, so that memory is read and written at once: the terms of `ahead` are asked for,
-  /// pieces of the same size that are made next; and `behind` is streamed.
-  void (*make)(int32_t type, const Pieces &pieces, const Pieces &ahead, const Stream &behind, size_t count, uint8_t *to);
+  /// a detour over memory; q8_0 in fixed point (q8_sums.h). Meanwhile, so that memory is read and written at once,
+  /// `ahead` is asked for and `behind` is streamed.
+  void (*make)(int32_t type, const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count, uint8_t *to);
   /// sum += weight * row
   void (*add_scaled)(const float *row, float weight, float *sum, size_t count);
 

@@ -62,8 +62,50 @@ struct Vec {
     memcpy(to, &bits, sizeof bits);
   }
 
-  static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
-    for (size_t i = 0; i < 4; i++) scale[i] = set1(weights[i] * half(from[i]));
+  static void store_words(uint32_t *to, Reg x) {
+    const uint32x4_t bits = vreinterpretq_u32_s32(vcvtnq_s32_f32(x));
+    vst1q_u32(to, vsliq_n_u32(bits, bits, 16));
+  }
+  template <size_t blocks>
+  static Reg load_scales(const uint8_t *block) {
+    uint16_t half[4] = {0};
+    for (size_t b = 0; b < blocks; b++) memcpy(half + b, block + 34 * b, sizeof half[b]);
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(half)));
+  }
+  /// Channels 0 2 4 .. 14, 1 3 5 .. 15, and the same of the other half.
+  template <size_t members, bool first, bool last>
+  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest) {
+    for (size_t b = 0, at = levels.at; b < levels.blocks; b++, at += 34) {
+      uint16x8_t best = vdupq_n_u16(0);
+      for (size_t half = 0; half < 32; half += 16, sum += 16) {
+        int16x8_t even = first ? vdupq_n_s16(0) : vld1q_s16(sum), odd = first ? even : vld1q_s16(sum + 8);
+        for (size_t m = 0; m < members; m++) {
+          const int16x8_t q = vreinterpretq_s16_u8(vld1q_u8(levels.from[m] + at + half));
+          const int16x8_t by = vdupq_n_s16(static_cast<int16_t>(levels.factor[m * levels.stride + b]));
+          even = vaddq_s16(even, vqrdmulhq_s16(vshlq_n_s16(q, 8), by));
+          odd = vaddq_s16(odd, vqrdmulhq_s16(vandq_s16(q, vdupq_n_s16(static_cast<int16_t>(0xff00))), by));
+        }
+        vst1q_s16(sum, even);
+        vst1q_s16(sum + 8, odd);
+        best = vmaxq_u16(best, vreinterpretq_u16_s16(vabsq_s16(even)));
+        best = vmaxq_u16(best, vreinterpretq_u16_s16(vabsq_s16(odd)));
+      }
+      if (last) largest[b] = vmaxvq_u16(best);
+    }
+  }
+  static Reg load_largest(const uint32_t *from) { return vcvtq_f32_u32(vld1q_u32(from)); }
+  static Reg normal(Reg x, Reg *shift) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(x), exponent = vandq_u32(bits, vdupq_n_u32(0x7f800000));
+    *shift = vreinterpretq_f32_u32(vsubq_u32(vdupq_n_u32((141 + 127) << 23), exponent));
+    return vreinterpretq_f32_u32(vaddq_u32(vsubq_u32(bits, exponent), vdupq_n_u32(141 << 23)));
+  }
+  static void store_sums(const int16_t *sum, uint32_t shift, uint32_t inverse, uint8_t *to) {
+    const int16x8_t up = vdupq_n_s16(static_cast<int16_t>(shift)), by = vdupq_n_s16(static_cast<int16_t>(inverse));
+    for (size_t half = 0; half < 32; half += 16, sum += 16) {
+      const int16x8_t even = vrshrq_n_s16(vqrdmulhq_s16(vmulq_s16(vld1q_s16(sum), up), by), 7);
+      const int16x8_t odd = vrshrq_n_s16(vqrdmulhq_s16(vmulq_s16(vld1q_s16(sum + 8), up), by), 7);
+      vst1q_u8(to + half, vreinterpretq_u8_s16(vsliq_n_s16(even, odd, 8)));
+    }
   }
 
   static Reg add(Reg a, Reg b) { return vaddq_f32(a, b); }

@@ -11,67 +11,69 @@
 namespace kvfold {
 namespace cpu {
 
-/// Asks for the terms of pieces as far as others that are made meanwhile have come. Line after line of one term after
-/// another: neighbours are then one stream, which the processor goes on to read by itself.
-class Lookahead {
+/// What is done while pieces are made, a share for every byte of theirs.
+template <typename V>
+class Meanwhile {
  public:
-  Lookahead(const Pieces &pieces, size_t bytes) : pieces_(pieces), bytes_(bytes) {}
+  /// `bytes` will be made.
+  Meanwhile(const Runs &ahead, const Stream &behind, size_t bytes)
+      : ahead_(ahead), behind_(behind), lines_a_byte_(share(ahead.lines, bytes)),
+        sent_a_byte_(share(behind.bytes, bytes)) {}
 
-  /// All of the pieces before `piece`, and of this one as much as `at` bytes are of a piece.
-  void reach(size_t piece, size_t at) {
-    for (; piece_ < piece && piece_ < pieces_.count; begin_ = pieces_.ends[piece_++], asked_ = 0)
-      ask(pieces_.ends[piece_], SIZE_MAX);
-    if (piece_ < pieces_.count) ask(pieces_.ends[piece_], (pieces_.ends[piece_] - begin_) * at);
+  /// So many bytes more have been made.
+  void made(size_t bytes) {
+    lines_due_ += bytes * lines_a_byte_;
+    ask(lines_due_ / kOne);
+    lines_due_ %= kOne;
+    sent_due_ += bytes * sent_a_byte_;
+    if (sent_due_ / kOne >= sent_ + kLeastSent) send_lines(sent_due_ / kOne);
+  }
+  void finish() {
+    ask(SIZE_MAX);
+    send(behind_.bytes);
   }
 
  private:
-  void ask(size_t end, size_t bytes) {
-    while (asked_ < bytes) {
-      if (line_ < line_end_) {
-        prefetch(line_);
-        line_ += 64;
-        asked_ += 64;
-      } else {
-        if (term_ == end) return;
-        const uint8_t *term = pieces_.from[term_++];
-        line_ = term - reinterpret_cast<uintptr_t>(term) % 64;
-        line_end_ = term + bytes_;
+  static constexpr uint64_t kOne = 1 << 16;
+  static constexpr size_t kLeastSent = 256;
+
+  static uint64_t share(size_t of, size_t bytes) { return bytes == 0 ? 0 : of * kOne / bytes; }
+
+  void ask(size_t lines) {
+    while (lines > 0) {
+      if (line_ == line_end_ && !next_run()) return;
+      const size_t left = static_cast<size_t>(line_end_ - line_) / 64, now = lines < left ? lines : left;
+      const uint8_t *line = line_;
+      size_t i = 0;
+      for (; i + 4 <= now; i += 4, line += 256) {
+        for (size_t four = 0; four < 256; four += 64) prefetch(line + four);
       }
+      for (; i < now; i++, line += 64) prefetch(line);
+      line_ = line;
+      lines -= now;
     }
   }
-
-  const Pieces &pieces_;
-  const size_t bytes_;
-  size_t piece_ = 0, begin_ = 0, asked_ = 0;
-  size_t term_ = 0;
-  const uint8_t *line_ = nullptr, *line_end_ = nullptr;
-};
-
-/// Sends bytes past the caches, a share for every piece that is made meanwhile.
-template <typename V>
-class Trickle {
- public:
-  Trickle(const Stream &stream, size_t pieces)
-      : stream_(stream), share_(pieces == 0 ? stream.bytes : (stream.bytes + pieces - 1) / pieces) {}
-
-  /// The shares of all pieces before `piece`, in whole lines.
-  void reach(size_t piece) {
-    const size_t at = piece * share_;
-    if (at >= stream_.bytes) return send(stream_.bytes);
-    const size_t beyond = reinterpret_cast<uintptr_t>(stream_.to + at) % 64;
-    if (at > done_ + beyond) send(at - beyond);
+  bool next_run() {
+    if (run_ == ahead_.count) return false;
+    const uint8_t *begin = ahead_.begin[run_], *end = ahead_.end[run_];
+    line_ = begin - reinterpret_cast<uintptr_t>(begin) % 64;
+    line_end_ = line_ + static_cast<size_t>(end - line_ + 63) / 64 * 64;
+    run_++;
+    return true;
   }
-  void finish() { send(stream_.bytes); }
-
- private:
+  /// As far as `at`, or less by a part of a line.
+  void send_lines(size_t at) { send(at - reinterpret_cast<uintptr_t>(behind_.to + at) % 64); }
   void send(size_t at) {
-    if (at > done_) V::stream(stream_.to + done_, stream_.from + done_, at - done_);
-    done_ = at;
+    if (at > sent_) V::stream(behind_.to + sent_, behind_.from + sent_, at - sent_);
+    sent_ = at;
   }
 
-  const Stream &stream_;
-  const size_t share_;
-  size_t done_ = 0;
+  const Runs &ahead_;
+  const Stream &behind_;
+  const uint64_t lines_a_byte_, sent_a_byte_;
+  uint64_t lines_due_ = 0, sent_due_ = 0;
+  size_t run_ = 0, sent_ = 0;
+  const uint8_t *line_ = nullptr, *line_end_ = nullptr;
 };
 
 static inline void copy_bytes(uint8_t *to, const uint8_t *from, size_t bytes) {
@@ -88,6 +90,7 @@ struct Terms {
   const uint8_t *const *from;
   const float *weights;
   size_t count;
+  Terms() = default;
   Terms(const Pieces &pieces, size_t i) {
     const size_t begin = i == 0 ? 0 : pieces.ends[i - 1];
     from = pieces.from + begin;
@@ -97,38 +100,23 @@ struct Terms {
   bool is_copy() const { return count == 1 && weights[0] == 1.0f; }
 };
 
-/// What the loops over pieces do besides.
-template <typename V>
-struct Meanwhile {
-  Lookahead ahead;
-  Trickle<V> behind;
-
-  /// Pieces before `piece` have been made, and of this one the bytes before `at`.
-  void reach(size_t piece, size_t at) { ahead.reach(piece, at); }
-  void finish_piece(size_t piece) {
-    ahead.reach(piece + 1, 0);
-    behind.reach(piece + 1);
-  }
-};
-
 template <typename V, typename Rows>
-static void make_pieces(const Pieces &pieces, const Pieces &next, const Stream &made, size_t count, uint8_t *to) {
+static void make_pieces(const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count, uint8_t *to) {
   const size_t bytes = Rows::bytes(count);
-  Meanwhile<V> meanwhile{{next, bytes}, {made, pieces.count}};
+  Meanwhile<V> meanwhile(ahead, behind, pieces.count * bytes);
   for (size_t i = 0; i < pieces.count;) {
     const Terms terms(pieces, i);
     size_t end = i + 1;
     if (terms.is_copy()) {
       copy_bytes(to + i * bytes, terms.from[0], bytes);
-      meanwhile.finish_piece(i);
+      meanwhile.made(bytes);
     } else {
       while (end < pieces.count && !Terms(pieces, end).is_copy()) end++;
       Rows::sum(pieces, i, end, to + i * bytes, count, &meanwhile);
     }
     i = end;
   }
-  meanwhile.ahead.reach(next.count, 0);
-  meanwhile.behind.finish();
+  meanwhile.finish();
 }
 
 }  // namespace cpu

@@ -75,9 +75,57 @@ struct Vec {
     memcpy(to, &bits, sizeof bits);
   }
 
-  /// All lanes of scale[i]: weights[i] * the f16 at from[i], for four of them.
-  static void scales(const uint8_t *const *from, const float *weights, Reg *scale) {
-    for (size_t i = 0; i < 4; i++) scale[i] = set1(weights[i] * half(from[i]));
+  /// Every number, of magnitude up to 2^15, as the nearest integer in both halves of a word; halves to even.
+  static void store_words(uint32_t *to, Reg x) {
+    for (size_t i = 0; i < kWidth; i++) to[i] = (float_to_bits(x.x[i] + 0x1.8p23f) & 0xffff) * 0x10001u;
+  }
+  /// The scales of that many q8_0 blocks, then 0.
+  template <size_t blocks>
+  static Reg load_scales(const uint8_t *block) {
+    return each([=](size_t i) { return i < blocks ? half(block + 34 * i) : 0.0f; });
+  }
+  /// round(a b / 2^15), halves up.
+  static int16_t product(int a, uint32_t b) {
+    return static_cast<int16_t>((a * static_cast<int16_t>(b) + (1 << 14)) >> 15);
+  }
+  /// sum (+)= round(256 * integers * factor / 2^15), [blocks, 32]; with `first` there is nothing there yet, with `last`
+  /// the largest magnitude of every block is left for load_largest(). The order of channels in a sum is a table's own.
+  template <size_t members, bool first, bool last>
+  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest) {
+    for (size_t b = 0, at = levels.at; b < levels.blocks; b++, at += 34, sum += 32) {
+      for (size_t i = 0; i < 32 && first; i++) sum[i] = 0;
+      for (size_t m = 0; m < members; m++) {
+        const uint8_t *q = levels.from[m] + at;
+        for (size_t i = 0; i < 32; i++) {
+          const int level = static_cast<int8_t>(q[i]) * 256;
+          sum[i] = static_cast<int16_t>(sum[i] + product(level, levels.factor[m * levels.stride + b]));
+        }
+      }
+      if (last) largest[b] = largest_of(sum);
+    }
+  }
+  static uint32_t largest_of(const int16_t *sum) {
+    int best = 0;
+    for (size_t i = 0; i < 32; i++) {
+      const int magnitude = sum[i] < 0 ? -sum[i] : sum[i];
+      best = magnitude > best ? magnitude : best;
+    }
+    return static_cast<uint32_t>(best);
+  }
+  static Reg load_largest(const uint32_t *from) {
+    return each([=](size_t i) { return static_cast<float>(from[i]); });
+  }
+  /// x, from 1 on, times a power of two, which brings it into [2^14, 2^15).
+  static Reg normal(Reg x, Reg *shift) {
+    *shift = each([=](size_t i) { return bits_to_float(((141u + 127) << 23) - (float_to_bits(x.x[i]) & 0x7f800000)); });
+    return each([=](size_t i) { return bits_to_float((float_to_bits(x.x[i]) & 0x7fffff) + (141u << 23)); });
+  }
+  /// round(sum * shift * inverse / 2^22) as 32 signed bytes.
+  static void store_sums(const int16_t *sum, uint32_t shift, uint32_t inverse, uint8_t *to) {
+    for (size_t i = 0; i < 32; i++) {
+      const int16_t up = static_cast<int16_t>(sum[i] * static_cast<int16_t>(shift));
+      to[i] = static_cast<uint8_t>((product(up, inverse) + 64) >> 7);
+    }
   }
 
   static Reg add(Reg a, Reg b) {

@@ -15,6 +15,7 @@
 
 #include "cpu/arch/levels.h"
 #include "cpu/arch/pieces.h"
+#include "cpu/arch/q8_sums.h"
 #include "cpu/half.h"
 #include "kvfold/memory.h"
 
@@ -45,11 +46,11 @@ struct Bf16 {
   static void store(uint8_t *to, typename V::Reg x) { V::store_bf16(to, x); }
 };
 
-/// Rows of a float type, 32 channels at a time, then one vector at a time, then a padded vector.
+/// Rows of a float type, eight vectors at a time, then one vector at a time, then a padded vector.
 template <typename V, typename E>
 struct Elements {
   using Reg = typename V::Reg;
-  static constexpr size_t kWidth = V::kWidth, kRegs = kChunk / kWidth;
+  static constexpr size_t kWidth = V::kWidth;
 
   static size_t bytes(size_t count) { return count * E::kBytes; }
 
@@ -105,13 +106,14 @@ struct Elements {
     for (size_t piece = begin; piece < end; piece++, to += bytes(count)) {
       const Terms terms(pieces, piece);
       size_t i = 0;
-      for (; i + kChunk <= count; i += kChunk) {
-        meanwhile->reach(piece, (i + kChunk) * E::kBytes);
-        sum_at<kRegs>(terms, to, i * E::kBytes);
+      for (; i + 8 * kWidth <= count; i += 8 * kWidth) {
+        sum_at<8>(terms, to, i * E::kBytes);
+        meanwhile->made(8 * kWidth * E::kBytes);
       }
+      const size_t rest = count - i;
       for (; i + kWidth <= count; i += kWidth) sum_at<1>(terms, to, i * E::kBytes);
       if (i < count) sum_rest(terms, to, i * E::kBytes, (count - i) * E::kBytes);
-      meanwhile->finish_piece(piece);
+      if (rest > 0) meanwhile->made(rest * E::kBytes);
     }
   }
 };
@@ -188,40 +190,6 @@ struct Q8 {
     Chunk<V> chunk;
     for (size_t r = 0; r < kRegs; r++) chunk.x[r] = V::mul(V::load_i8(from + 2 + r * kWidth), d);
     return chunk;
-  }
-  /// totals[0 .. blocks) (+)= those blocks from `at` on of four members; with `first` there is nothing there yet. Register
-  /// by register, so that sums stay in registers.
-  template <bool first>
-  static void add_four(const Terms &terms, size_t m, size_t at, size_t blocks, Chunk<V> *totals) {
-    const uint8_t *block[4];
-    for (size_t i = 0; i < 4; i++) block[i] = terms.from[m + i] + at;
-    for (size_t b = 0; b < blocks; b++) {
-      Reg scale[4];
-      V::scales(block, terms.weights + m, scale);
-      for (size_t r = 0; r < kRegs; r++) {
-        Reg sum = first ? V::zero() : totals[b].x[r];
-        for (size_t i = 0; i < 4; i++)
-          sum = V::add(sum, V::mul(V::load_i8(block[i] + 2 + r * kWidth), scale[i]));
-        totals[b].x[r] = sum;
-      }
-      for (auto &from : block) from += kBytes;
-    }
-  }
-  static void add_one(const uint8_t *block, float weight, size_t blocks, Chunk<V> *totals) {
-    for (size_t b = 0; b < blocks; b++, block += kBytes) {
-      const Reg scale = V::set1(weight * V::half(block));
-      for (size_t r = 0; r < kRegs; r++)
-        totals[b].x[r] = V::add(totals[b].x[r], V::mul(V::load_i8(block + 2 + r * kWidth), scale));
-    }
-  }
-  /// The sums of a few blocks from `at` on.
-  static void sum(const Terms &terms, size_t at, size_t blocks, Chunk<V> *totals) {
-    size_t m = terms.count < 4 ? 0 : 4;
-    if (m > 0) add_four<true>(terms, 0, at, blocks, totals);
-    else
-      for (size_t b = 0; b < blocks; b++) totals[b] = Chunk<V>::zero();
-    for (; m + 4 <= terms.count; m += 4) add_four<false>(terms, m, at, blocks, totals);
-    for (; m < terms.count; m++) add_one(terms.from[m] + at, terms.weights[m], blocks, totals);
   }
   /// The scales of all blocks of a group at once; store() should come later, because divisions take long.
   static void scale(Group<V> *group) {
@@ -326,13 +294,12 @@ struct Blocks {
       const Terms terms(pieces, piece);
       for (size_t at = 0, left = count / kChunk; left > 0;) {
         const size_t blocks = left < out.room() ? left : out.room();
-        meanwhile->reach(piece, at + blocks * B::kBytes);
+        meanwhile->made(blocks * B::kBytes);
         B::sum(terms, at, blocks, out.next());
         out.add(blocks);
         at += blocks * B::kBytes;
         left -= blocks;
       }
-      meanwhile->finish_piece(piece);
     }
     out.finish();
   }
@@ -373,6 +340,15 @@ struct Blocks {
   };
 };
 
+/// Rows of q8_0, whose sums are made in fixed point.
+template <typename V>
+struct Q8Rows : Blocks<V, Q8<V>> {
+  static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count,
+                  Meanwhile<V> *meanwhile) {
+    Q8Sums<V>(pieces, begin, end, count / kChunk, meanwhile).run(to);
+  }
+};
+
 /// Calls `visit.operator()<Rows>()` for a type; unknown ones are refused by kvfold_check_memory.
 template <typename V, typename Visit>
 void for_type(int32_t type, const Visit &visit) {
@@ -380,7 +356,7 @@ void for_type(int32_t type, const Visit &visit) {
     case KVFOLD_F32: return visit(Elements<V, F32<V>>());
     case KVFOLD_F16: return visit(Elements<V, F16<V>>());
     case KVFOLD_BF16: return visit(Elements<V, Bf16<V>>());
-    case KVFOLD_Q8_0: return visit(Blocks<V, Q8<V>>());
+    case KVFOLD_Q8_0: return visit(Q8Rows<V>());
     case KVFOLD_Q4_0: return visit(Blocks<V, Small<V, 4, false>>());
     case KVFOLD_Q4_1: return visit(Blocks<V, Small<V, 4, true>>());
     case KVFOLD_Q5_0: return visit(Blocks<V, Small<V, 5, false>>());
