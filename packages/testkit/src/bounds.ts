@@ -71,7 +71,7 @@ const STORE: Readonly<Record<DType, Bound>> = {
 export interface FoldBoundOptions {
   /** The most members that one row sums; default 8. */
   readonly members?: number;
-  /** The largest sum of |weight * member| of any element; default 8. */
+  /** The largest sum of |weight * member| of any element, for q8_0 of any block (its largest elements); default 8. */
   readonly magnitude?: number;
   /** Keys were re-rotated to the row's position. */
   readonly rotated?: boolean;
@@ -90,6 +90,7 @@ export interface FoldBoundOptions {
  * Re-rotation in f32 with an angle computed in double: x cos - y sin is two products, a sum, and sine and cosine rounded
  * once: 4 * 2^-24 of |x| + |y| <= 2 * magnitude. A Hadamard pass over b channels is log2(b) sums and a scaling of
  * values up to sqrt(b) * magnitude; it runs before and after the rotation.
+ * Rows of q8_0 may be summed in fixed point instead (packages/native-cpu-cuda-metal, common/q8_sums.h).
  */
 function foldBound(dtype: DType, options: FoldBoundOptions = {}): Bound {
   const { members = 8, magnitude = 8, rotated = false, hadamard = 0, against = "exact" } = options;
@@ -97,9 +98,20 @@ function foldBound(dtype: DType, options: FoldBoundOptions = {}): Bound {
   const transform = hadamard > 0 ? 2 * (Math.log2(hadamard) + 1) * Math.sqrt(hadamard) : 0;
   const arithmetic = (members + 1 + rotation + transform) * ROUNDOFF.f32 * magnitude;
   const store = STORE[dtype];
-  const exact = addBounds(store, { ...float(0, arithmetic), ofBlockMax: blockSlack(dtype) });
+  const sums = dtype === "q8_0" ? fixedPoint(members, magnitude) : float(0, 0);
+  const exact = addBounds(addBounds(store, sums), { ...float(0, arithmetic), ofBlockMax: blockSlack(dtype) });
   return against === "exact" ? exact : scaleBound(exact, 2);
 }
+
+/**
+ * Factors of 16 bits share 32,640 units: rounding one, and its product with an integer of up to 128, moves the sum by
+ * half a unit of 128 / 32,640 / 127 of the magnitude each. An inverse of 15 bits and rounding to 2^-7 of a step before
+ * rounding to steps cost 2^-8 of a step each.
+ */
+const fixedPoint = (members: number, magnitude: number): Bound => ({
+  ...float(0, (members * magnitude * 128) / 127 / 32640),
+  ofBlockMax: 2 ** -7 / 127,
+});
 
 /** Arithmetic error also moves the largest value of a block, and with it the scale; bounded by one f32 part in 2^20. */
 const blockSlack = (dtype: DType): number => (STORE[dtype].ofBlockMax > 0 ? 2 ** -20 : 0);

@@ -19,6 +19,10 @@ namespace cuda {
   const Made made = classify(tensor, plan, row, head);
   if (made.kind == kSkip) {
     decode_slice(tensor, plan, plan.slots[made.cell], head, space->sum);
+  } else if (tensor.type == KVFOLD_Q8_0 && made.kind == kSum) {
+    uint8_t *bytes = reinterpret_cast<uint8_t *>(space->member);
+    sum_q8_slice(tensor, plan, row, head, bytes);
+    decode_bytes(tensor.type, tensor.dim, bytes, space->sum);
   } else {
     sum_members(tensor, plan, false, row, head, made.kind == kTurn, nullptr, space);
     round_trip(tensor.type, tensor.dim, space->sum, reinterpret_cast<uint8_t *>(space->member));

@@ -51,8 +51,7 @@ uint32_t channel_tiles(const TensorTable &table, uint32_t rows) {
   return ceil_div(rows, kMoveThreads) * ceil_div(uint64_t{table.heads} * table.dim, kChannelsOfThread);
 }
 uint32_t sum_tiles(const TensorTable &table, uint32_t rows) {
-  const uint32_t count = type_size(table.type).channels > 1 ? kBlockChannels : table.type == KVFOLD_F32 ? 4 : 8;
-  return ceil_div(rows, rows_of_sum_tile(table.dim / count * table.heads, table.heads));
+  return ceil_div(rows, rows_of_sum_tile(table.dim / sum_channels(table.type) * table.heads, table.heads));
 }
 uint32_t turn_tiles(const TensorTable &, uint32_t rows) { return rows; }
 

@@ -3,6 +3,7 @@
 #ifndef KVFOLD_CUDA_SLICE_H
 #define KVFOLD_CUDA_SLICE_H
 
+#include "cuda/q8_sums.h"
 #include "cuda/tables.h"
 
 namespace kvfold {
@@ -127,11 +128,41 @@ __device__ inline void encode_slice(int32_t type, uint32_t dim, const float *val
   __syncwarp();
 }
 
+/// A slice in row layout to floats in shared memory.
+__device__ inline void decode_bytes(int32_t type, uint32_t dim, const uint8_t *slice, float *values) {
+  for (uint32_t j = lane_index(); j < dim; j += kWarp) values[j] = decode_at(type, slice, j);
+  __syncwarp();
+}
+
+/// Members of one block of a slice, before the commit.
+struct SliceBlock {
+  const TensorTable &tensor;
+  const PlanTable &plan;
+  uint32_t head;
+  size_t inside;  // a slice
+  __device__ float weight(uint32_t member) const { return weight_in(tensor, plan, head, member); }
+  __device__ const uint8_t *block(uint32_t member) const {
+    return tensor.slice(source_of(plan, member, false), head) + inside;
+  }
+};
+
+/// to: bytes of a q8_0 slice that is the sum of its members.
+__device__ inline void sum_q8_slice(const TensorTable &tensor, const PlanTable &plan, uint32_t row, uint32_t head,
+                                    uint8_t *to) {
+  const uint32_t blocks = tensor.dim / kBlockChannels, together = kWarp / kQ8Lanes;
+  const uint2 span = {plan.offsets[row], plan.offsets[row + 1]};
+  for (uint32_t first = 0; first < blocks; first += together) {
+    const uint32_t block = first + lane_index() / kQ8Lanes;
+    const size_t inside = size_t{block} * type_size(KVFOLD_Q8_0).bytes;
+    sum_q8_block(SliceBlock{tensor, plan, head, inside}, span, block < blocks, to + inside);
+  }
+  __syncwarp();
+}
+
 /// values: [dim] in shared memory, as they come back out of the type. Storage of the slice is `bytes`.
 __device__ inline void round_trip(int32_t type, uint32_t dim, float *values, uint8_t *bytes) {
   encode_slice(type, dim, values, bytes);
-  for (uint32_t j = lane_index(); j < dim; j += kWarp) values[j] = decode_at(type, bytes, j);
-  __syncwarp();
+  decode_bytes(type, dim, bytes, values);
 }
 
 }  // namespace cuda

@@ -3,6 +3,7 @@
 #ifndef KVFOLD_CUDA_SUM_ROWS_H
 #define KVFOLD_CUDA_SUM_ROWS_H
 
+#include "cuda/q8_sums.h"
 #include "cuda/slice.h"
 
 namespace kvfold {
@@ -87,6 +88,23 @@ struct Unit<KVFOLD_F32> {
       for (uint32_t i = 0; i < 4; i++) floats[i] = sum[i];
   }
 };
+
+/// Four channels of a block: eight threads make it.
+template <>
+struct Unit<KVFOLD_Q8_0> {
+  static constexpr uint32_t kCount = kQ8Channels;
+};
+
+/// Channels of a thread.
+__host__ __device__ constexpr uint32_t sum_channels(int32_t type) {
+  switch (type) {
+    case KVFOLD_F32: return Unit<KVFOLD_F32>::kCount;
+    case KVFOLD_F16:
+    case KVFOLD_BF16: return HalfUnit<KVFOLD_F16>::kCount;
+    case KVFOLD_Q8_0: return Unit<KVFOLD_Q8_0>::kCount;
+    default: return kBlockChannels;
+  }
+}
 
 /// What a tile of written rows is made of, read once for all its channels.
 struct SumTile {
@@ -183,6 +201,27 @@ __device__ inline void sum_tile(const TensorTable &tensor, const TileSums &tile,
   }
 }
 
+/// Members of one block of a tile.
+struct TileBlock {
+  const TileSums &tile;
+  uint32_t head;
+  size_t inside;  // a row
+  __device__ float weight(uint32_t member) const { return tile.weight(member, head); }
+  __device__ const uint8_t *block(uint32_t member) const { return tile.source(member) + inside; }
+};
+
+/// All threads go round as often as the busiest, since those of a warp make blocks together.
+__device__ inline void sum_q8_tile(const TensorTable &tensor, const TileSums &tile, uint32_t rows) {
+  const uint32_t of_slice = tensor.dim / kQ8Channels, of_row = of_slice * tensor.heads, total = rows * of_row;
+  for (uint32_t begin = 0; begin < total; begin += blockDim.x) {
+    const uint32_t at = begin + threadIdx.x, row = at < total ? at / of_row : 0, unit = at - row * of_row;
+    const uint32_t head = at < total ? unit / of_slice : 0, block = (unit - head * of_slice) / kQ8Lanes;
+    const bool active = at < total && tile.is_sum(row, head);
+    const size_t inside = size_t{head} * tensor.slice_bytes + size_t{block} * type_size(KVFOLD_Q8_0).bytes;
+    sum_q8_block(TileBlock{tile, head, inside}, tile.span(row), active, tile.to(row) + inside);
+  }
+}
+
 /// Row layout. grid: [tiles, tensors of that type]; written rows [begin, end).
 template <int32_t type>
 __global__ void __launch_bounds__(kSumThreads, kSumBlocks)
@@ -194,7 +233,8 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks)
   if (first >= end) return;
   const uint32_t rows = end - first < most ? static_cast<uint32_t>(end - first) : most;
   const TileSums tile(tensor, plan, static_cast<uint32_t>(first), rows, &space);
-  if (tensor.grain == 16) sum_tile<type, true>(tensor, tile, rows);
+  if constexpr (type == KVFOLD_Q8_0) sum_q8_tile(tensor, tile, rows);
+  else if (tensor.grain == 16) sum_tile<type, true>(tensor, tile, rows);
   else sum_tile<type, false>(tensor, tile, rows);
 }
 

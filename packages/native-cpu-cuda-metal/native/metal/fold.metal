@@ -1,15 +1,6 @@
-// fold.metal: computed slices: decode, turn, weighted sum in f32 in the order of the members, encode. A slice that only
-// one member with weight 1 makes, unturned, starts as a copy of its bytes (`copies` names the slot, or kNone).
-
-inline float weight_at(constant ComputeParameters &p, device const float *weights, uint head, uint member) {
-  return weights[(ulong)(p.weight_group + head * p.weight_per_head) * p.members + member];
-}
-
-inline int source_at(constant ComputeParameters &p, device const int *sources, uint head, uint cell) {
-  return sources[p.source_per_head != 0u ? (ulong)head * p.cells + cell : (ulong)cell];
-}
-
-inline long turn_of(int position, int source) { return (long)position - (long)source; }
+// fold.metal: computed slices: decode, turn, weighted sum in f32 in the order of the members, encode; q8_0 that does not
+// turn in fixed point (q8_sums.metal). A slice that only one member with weight 1 makes, unturned, starts as a copy of its
+// bytes (`copies` names the slot, or kNone).
 
 // Row layout. `places`: entry of the slice table [slices]; one thread for each slice and chunk of channels
 kernel void compute_rows(constant ComputeParameters &p [[buffer(0)]], device const uchar *cache [[buffer(1)]],
@@ -29,6 +20,10 @@ kernel void compute_rows(constant ComputeParameters &p [[buffer(0)]], device con
     const ulong begin = (ulong)first * p.tensor.slice_bytes / p.tensor.dim;
     const ulong end = (ulong)(first + count) * p.tensor.slice_bytes / p.tensor.dim;
     for (ulong i = begin; i < end; i++) slice[i] = from[i];
+    return;
+  }
+  if (is_fixed_sum(p, offsets, members, weights, positions, sources, head, row)) {
+    sum_q8_block(p, cache, offsets, members, weights, slots, head, row, first, slice);
     return;
   }
   float sum[kChunk], member[kChunk];

@@ -1,7 +1,7 @@
 # Puts the kernels into a C++ file as one text, in the order in which they build on each other. Each part is a literal of
 # its own, so that no compiler's limit for one is met.
-set(KVFOLD_METAL_TEXT_PARTS layout.h types.metal rope.metal fold.metal copy.metal rows.metal score.metal attend.metal
-  fit.metal)
+set(KVFOLD_METAL_TEXT_PARTS layout.h types.metal rope.metal q8_sums.metal fold.metal copy.metal rows.metal score.metal
+  attend.metal fit.metal)
 set(KVFOLD_METAL_TEXT_FOLDER ${CMAKE_CURRENT_LIST_DIR})
 
 function(kvfold_metal_kernel_text output)

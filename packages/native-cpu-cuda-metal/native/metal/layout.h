@@ -30,6 +30,13 @@ KVFOLD_METAL_NUMBER kComputed = 0x80000000u; /* bit of a slice table entry: Slic
 KVFOLD_METAL_NUMBER kF32 = 0, kF16 = 1, kBf16 = 30;
 KVFOLD_METAL_NUMBER kQ4_0 = 2, kQ4_1 = 3, kQ5_0 = 6, kQ5_1 = 7, kQ8_0 = 8;
 
+/* Sums of q8_0 in fixed point: common/q8_sums.h. */
+KVFOLD_METAL_NUMBER kQ8Terms = 64;
+#define KVFOLD_METAL_Q8_FULL 32640.0f
+#define KVFOLD_METAL_Q8_LEAST 8.271806125530277e-25f
+#define KVFOLD_METAL_Q8_SCALE (128.0f / 32640.0f / 127.0f)
+#define KVFOLD_METAL_Q8_STEPS 532676608.0f
+
 /* Keys or values of one layer: struct Tensor of common/tensor.h. */
 struct TensorLayout {
   uint32_t base; /* byte of the bound buffer where the first cell begins */

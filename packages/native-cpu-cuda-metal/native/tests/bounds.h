@@ -30,6 +30,12 @@ inline double arithmetic(double members, double magnitude, bool rotated, uint32_
   return (members + 1 + (rotated ? 8 : 0) + transform) * std::ldexp(magnitude, -24);
 }
 
+/// Sums of q8_0 in fixed point (common/q8_sums.h): half a unit for the factor and half a one for the product of each
+/// member, and 2^-7 of a step. `magnitude` = sum of |w d| * 128 over the members' blocks.
+inline double fixed_point(double members, double magnitude, double largest) {
+  return members * magnitude / 32640 + std::ldexp(largest / 127, -7);
+}
+
 }  // namespace bounds
 
 #endif

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
+#include "bounds.h"
 #include "common/tensor.h"
 #include "reference/convert.h"
 #include "reference/rows.h"
@@ -216,6 +218,24 @@ void Case::bind() {
   for (size_t l = 0; l < query_layers.size(); l++) query_layers[l].rows = {query_rows[l].data(), query_rows[l].size()};
   sample = {{sample_positions.data(), sample_positions.size()}, query_layers.data(),
             static_cast<uint32_t>(query_layers.size())};
+}
+
+double fixed_point_slack(const Case &before, uint32_t tensor, uint32_t row, uint32_t head, size_t j, double largest) {
+  const kvfold_plan &plan = before.plan;
+  const kvfold::Tensor shape = kvfold::tensor_of(before.memory, tensor / 2, tensor % 2);
+  if (shape.type != KVFOLD_Q8_0 || plan.layout != KVFOLD_SHARED) return 0;
+  const kvfold_weights &weights = tensor % 2 == KVFOLD_KEYS ? plan.key_weights : plan.value_weights;
+  const size_t heads = kvfold::most_heads(before.memory), begin = before.offsets[row], end = before.offsets[row + 1];
+  std::vector<uint8_t> bytes(shape.slice_bytes);
+  double magnitude = 0;
+  for (size_t m = begin; m < end; m++) {
+    kvfold::reference::load_slice(shape, before.slots[before.members[m]], head, bytes.data());
+    uint16_t scale = 0;
+    std::memcpy(&scale, bytes.data() + j / 32 * 34, sizeof scale);
+    const double d = std::fabs(kvfold::reference::f16_to_double(scale));
+    magnitude += 128 * d * std::fabs(kvfold::weight_of(weights, before.members.size(), heads, tensor / 2, head, m));
+  }
+  return bounds::fixed_point(static_cast<double>(end - begin), magnitude, largest);
 }
 
 std::unique_ptr<Case> random_case(uint32_t seed) {

@@ -75,6 +75,10 @@ struct Case {
 /// Any types, layouts, rotations, slots and plan. Members per row are at most 6, |weights| at most 2.
 std::unique_ptr<Case> random_case(uint32_t seed);
 
+/// How far fixed point may move a sum of q8_0 blocks (bounds.h): of the block at channel j of a row that `before` had not
+/// been folded into. 0 of other types.
+double fixed_point_slack(const Case &before, uint32_t tensor, uint32_t row, uint32_t head, size_t j, double largest);
+
 /// Adds a query sample, biases of cells and rows, and a fit of some rows, at most a quarter of the fitting queries.
 void add_fit(Case *one, uint32_t seed);
 /// Adds given values in [-1, 1) for some rows.

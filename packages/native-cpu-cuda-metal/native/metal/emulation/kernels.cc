@@ -5,6 +5,7 @@
 #include "metal/layout.h"
 #include "metal/types.metal"
 #include "metal/rope.metal"
+#include "metal/q8_sums.metal"
 #include "metal/fold.metal"
 #include "metal/copy.metal"
 #include "metal/rows.metal"

@@ -10,10 +10,10 @@ namespace kvfold {
 namespace cpu {
 
 struct FoldSpace {
-  static constexpr size_t kStageBytes = 12288;
+  static constexpr size_t kStageBytes = 32768;
   /// Of the cells of a batch. Memory has time to answer while one is made; half of it made q8_0 a sixth slower, twice as
   /// much gained nothing.
-  static constexpr size_t kBatchBytes = 24576;
+  static constexpr size_t kBatchBytes = 65536;
 
   Scratch<float> floats;
   float *member = nullptr, *sum = nullptr;  // [dim] each

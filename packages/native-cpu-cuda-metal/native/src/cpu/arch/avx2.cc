@@ -132,7 +132,7 @@ struct Vec : X86Levels {
 
 }  // namespace avx2
 
-constexpr Kernels kAvx2Table = Body<avx2::Vec>::table("avx2");
+constexpr Kernels kAvx2Table = Body<avx2::Vec>::table("avx2", Body<avx2::Vec>::make);
 const Kernels kAvx2Kernels = kAvx2Table;
 
 }  // namespace cpu

@@ -3,13 +3,12 @@
 
 #include "cpu/arch/body.h"
 #include "cpu/arch/x86_half.h"
-#include "cpu/arch/x86_levels.h"
 
 namespace kvfold {
 namespace cpu {
 namespace avx512 {
 
-struct Vec : X86Levels {
+struct Vec {
   using Reg = __m512;
   static constexpr size_t kWidth = 16;
 
@@ -57,26 +56,6 @@ struct Vec : X86Levels {
   static float half(const uint8_t *from) { return load_half(from); }
   static void store_half(uint8_t *to, float value) { cpu::store_half(to, value); }
 
-  static void store_words(uint32_t *to, Reg x) {
-    const __m512i bits = _mm512_castps_si512(_mm512_add_ps(x, _mm512_set1_ps(kToInteger)));
-    const __m512i both = _mm512_mask_blend_epi16(0xaaaaaaaa, bits, _mm512_slli_epi32(bits, 16));
-    _mm512_storeu_si512(to, both);
-  }
-  template <size_t blocks>
-  static Reg load_scales(const uint8_t *block) {
-    constexpr size_t low = blocks < 8 ? blocks : 8;
-    const __m256i half = _mm256_castsi128_si256(gather_scales<low>(block));
-    return _mm512_cvtph_ps(_mm256_inserti128_si256(half, gather_scales<blocks - low>(block + 8 * 34), 1));
-  }
-  static Reg load_largest(const uint32_t *from) {
-    return _mm512_cvtepi32_ps(_mm512_andnot_si512(_mm512_loadu_si512(from), _mm512_set1_epi32(0xffff)));
-  }
-  static Reg normal(Reg x, Reg *shift) {
-    const __m512i bits = _mm512_castps_si512(x), exponent = _mm512_and_si512(bits, _mm512_set1_epi32(0x7f800000));
-    *shift = _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32((141 + 127) << 23), exponent));
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_sub_epi32(bits, exponent), _mm512_set1_epi32(141 << 23)));
-  }
-
   static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
   static Reg mul(Reg a, Reg b) { return _mm512_mul_ps(a, b); }
@@ -114,9 +93,15 @@ struct Vec : X86Levels {
   static void fence() { _mm_sfence(); }
 };
 
+/// Rows come from memory, where most vectors of 64 bytes lie over two cache lines: f16 and q8_0 took 1 to 2.8 times as long
+/// as with vectors of 32 (docs/results/fold-xeon-avx512.txt).
+static void make(int32_t type, const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count, uint8_t *to) {
+  kAvx2Kernels.make(type, pieces, ahead, behind, count, to);
+}
+
 }  // namespace avx512
 
-constexpr Kernels kAvx512Table = Body<avx512::Vec>::table("avx512");
+constexpr Kernels kAvx512Table = Body<avx512::Vec>::table("avx512", avx512::make);
 const Kernels kAvx512Kernels = kAvx512Table;
 
 }  // namespace cpu

@@ -98,9 +98,10 @@ struct Body {
     for (size_t i = 0; i < count; i++) sum[i] += static_cast<double>(row[i] * scale);
   }
 
-  /// A constant: nothing compiled for an instruction set may run before it is known to be there.
-  static constexpr Kernels table(const char *isa) {
-    return {isa,      decode,         encode,         make, add_scaled,  sum_lane,  Turn<V>::angles, Turn<V>::rotate,
+  /// A constant: nothing compiled for an instruction set may run before it is known to be there. `rows` makes pieces of
+  /// new rows.
+  static constexpr Kernels table(const char *isa, decltype(Kernels::make) rows) {
+    return {isa,      decode,         encode,         rows, add_scaled,  sum_lane,  Turn<V>::angles, Turn<V>::rotate,
             Turn<V>::hadamard, dot, add_to_mean, V::stream, V::fence};
   }
 };

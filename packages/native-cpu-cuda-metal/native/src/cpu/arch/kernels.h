@@ -6,11 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/q8_sums.h"
+
 namespace kvfold {
 namespace cpu {
 
 /// Of a piece.
-constexpr size_t kMostTerms = 64;
+constexpr size_t kMostTerms = kQ8Terms;
 
 /// Pieces of new rows, all of one size, one behind the other. Piece i is made of the terms [ends[i - 1], ends[i]): their
 /// weighted sum, or the bytes of a single term of weight 1.
@@ -43,7 +45,7 @@ struct Kernels {
   void (*encode)(int32_t type, const float *from, uint8_t *to, size_t count);
 
   /// Every piece, of `count` channels: encode(0 + weights[0] decode(from[0]) + weights[1] decode(from[1]) ...), without
-  /// a detour over memory; q8_0 in fixed point (q8_sums.h). Meanwhile, so that memory is read and written at once,
+  /// a detour over memory; q8_0 in fixed point (common/q8_sums.h). Meanwhile, so that memory is read and written at once,
   /// `ahead` is asked for and `behind` is streamed.
   void (*make)(int32_t type, const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count, uint8_t *to);
   /// sum += weight * row

@@ -73,8 +73,8 @@ struct Vec {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(half)));
   }
   /// Channels 0 2 4 .. 14, 1 3 5 .. 15, and the same of the other half.
-  template <size_t members, bool first, bool last>
-  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest) {
+  template <size_t members, bool first, bool last, typename Pass>
+  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest, const Pass &pass) {
     for (size_t b = 0, at = levels.at; b < levels.blocks; b++, at += 34) {
       uint16x8_t best = vdupq_n_u16(0);
       for (size_t half = 0; half < 32; half += 16, sum += 16) {
@@ -91,6 +91,7 @@ struct Vec {
         best = vmaxq_u16(best, vreinterpretq_u16_s16(vabsq_s16(odd)));
       }
       if (last) largest[b] = vmaxvq_u16(best);
+      pass(1);
     }
   }
   static Reg load_largest(const uint32_t *from) { return vcvtq_f32_u32(vld1q_u32(from)); }
@@ -134,7 +135,7 @@ struct Vec {
 
 }  // namespace neon
 
-constexpr Kernels kNeonTable = Body<neon::Vec>::table("neon");
+constexpr Kernels kNeonTable = Body<neon::Vec>::table("neon", Body<neon::Vec>::make);
 const Kernels kNeonKernels = kNeonTable;
 
 }  // namespace cpu

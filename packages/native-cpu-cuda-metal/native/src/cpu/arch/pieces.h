@@ -23,8 +23,10 @@ class Meanwhile {
   /// So many bytes more have been made.
   void made(size_t bytes) {
     lines_due_ += bytes * lines_a_byte_;
-    ask(lines_due_ / kOne);
+    const size_t lines = lines_due_ / kOne;
     lines_due_ %= kOne;
+    if (lines <= static_cast<size_t>(line_end_ - line_) / 64) ask_here(lines);
+    else ask(lines);
     sent_due_ += bytes * sent_a_byte_;
     if (sent_due_ / kOne >= sent_ + kLeastSent) send_lines(sent_due_ / kOne);
   }
@@ -39,17 +41,23 @@ class Meanwhile {
 
   static uint64_t share(size_t of, size_t bytes) { return bytes == 0 ? 0 : of * kOne / bytes; }
 
+  /// Of the run at hand.
+  void ask_here(size_t lines) {
+    const uint8_t *line = line_, *end = line + 64 * lines;
+    for (; lines >= 4; lines -= 4, line += 256) {
+      prefetch(line);
+      prefetch(line + 64);
+      prefetch(line + 128);
+      prefetch(line + 192);
+    }
+    for (; line < end; line += 64) prefetch(line);
+    line_ = end;
+  }
   void ask(size_t lines) {
     while (lines > 0) {
       if (line_ == line_end_ && !next_run()) return;
       const size_t left = static_cast<size_t>(line_end_ - line_) / 64, now = lines < left ? lines : left;
-      const uint8_t *line = line_;
-      size_t i = 0;
-      for (; i + 4 <= now; i += 4, line += 256) {
-        for (size_t four = 0; four < 256; four += 64) prefetch(line + four);
-      }
-      for (; i < now; i++, line += 64) prefetch(line);
-      line_ = line;
+      ask_here(now);
       lines -= now;
     }
   }
@@ -90,7 +98,6 @@ struct Terms {
   const uint8_t *const *from;
   const float *weights;
   size_t count;
-  Terms() = default;
   Terms(const Pieces &pieces, size_t i) {
     const size_t begin = i == 0 ? 0 : pieces.ends[i - 1];
     from = pieces.from + begin;

@@ -1,15 +1,5 @@
-// Weighted sums of q8_0 rows in fixed point: 16 channels to a vector of 32 bytes, where floats would be eight, and the
-// same bits with every table. For a block of 32 channels, member m with weight w, scale d and integers q:
-//
-//     total  = sum |w d|                                   a float
-//     factor = round(32640 w d / total)                    16 bits; their magnitudes add up to 32768 at most
-//     sum    = sum over m of round(256 q factor / 2^15)    16 bits; x = sum * total * 128 / 32640
-//     scale  = max |x| / 127, stored in f16
-//     q      = round(127 sum / max |sum|)                  by a 15 bit inverse
-//
-// Rounding a factor moves x by 1/2 at most in units of total * 128 / 32640, rounding a product by another 1/2: together
-// members * total * 128 / 32640, that is members * 2^-15 of the largest |x| that the members could have added up to. A
-// q8_0 block itself has been rounded by 2^-8 of its largest value.
+// Weighted sums of q8_0 blocks (common/q8_sums.h) in vectors. Steps that wait for each other run over some blocks at
+// once, and the factors of those that come next are made before.
 #ifndef KVFOLD_CPU_ARCH_Q8_SUMS_H
 #define KVFOLD_CPU_ARCH_Q8_SUMS_H
 
@@ -40,7 +30,7 @@ class Q8Sums {
   void run(uint8_t *to) {
     size_t turn = 0;
     gather(&groups_[turn]);
-    while (groups_[turn].blocks > 0) {
+    while (groups_[turn].parts > 0) {
       const Group &group = groups_[turn];
       turn ^= 1;
       gather(&groups_[turn]);
@@ -54,18 +44,12 @@ class Q8Sums {
  private:
   using Reg = typename V::Reg;
   static constexpr size_t kStep = 4, kBlocks = 32, kLanes = kBlocks + V::kWidth;
+  static constexpr size_t kGatherShare = 8, kStoreShare = 8, kAddShare = kBlockBytes - kGatherShare - kStoreShare;
 
-  /// Some blocks of one piece.
-  struct Part {
-    Terms terms;
-    size_t at;  // bytes of the piece before them
-    size_t first, blocks;
-  };
-
-  /// Blocks that follow each other in the new rows, of whole pieces where that can be.
+  /// Blocks that follow each other in the new rows: those of some pieces, or as many of one long piece.
   struct Group {
-    size_t blocks = 0, parts = 0;
-    Part part[kBlocks];
+    size_t piece, parts, each;  // pieces from `piece` on, and blocks of each
+    size_t at;                  // bytes of a piece before them
     float total[kLanes];
     uint32_t factor[kMostTerms * kLanes];  // [members, kLanes], twice in every word
   };
@@ -79,44 +63,51 @@ class Q8Sums {
   };
 
   void gather(Group *group) {
-    size_t first = 0, parts = 0;
-    while (piece_ < end_) {
-      const size_t left = blocks_ - at_, blocks = left < kBlocks ? left : kBlocks;
-      if (first + blocks > kBlocks) break;
-      Part &part = group->part[parts++];
-      part = {Terms(pieces_, piece_), at_ * kBlockBytes, first, blocks};
-      make_factors(part, group);
-      first += blocks;
-      at_ += blocks;
+    group->parts = 0;
+    if (piece_ == end_) return;
+    group->piece = piece_;
+    group->at = at_ * kBlockBytes;
+    if (blocks_ <= kBlocks) {
+      const size_t left = end_ - piece_, most = kBlocks / blocks_;
+      group->each = blocks_;
+      group->parts = left < most ? left : most;
+      piece_ += group->parts;
+    } else {
+      const size_t left = blocks_ - at_;
+      group->each = left < kBlocks ? left : kBlocks;
+      group->parts = 1;
+      at_ += group->each;
       if (at_ == blocks_) {
         at_ = 0;
         piece_++;
       }
     }
-    group->blocks = first;
-    group->parts = parts;
+    for (size_t i = 0; i < group->parts; i++) {
+      make_factors(Terms(pieces_, group->piece + i), i * group->each, group);
+      meanwhile_->made(group->each * kGatherShare);
+    }
   }
 
   /// A vector of blocks after another. Lanes behind those of a part belong to the next one, which comes later.
-  static void make_factors(const Part &part, Group *group) {
-    size_t blocks = part.blocks, at = part.at;
-    float *total = group->total + part.first;
-    uint32_t *factor = group->factor + part.first;
-    while (blocks >= V::kWidth) {
-      make_lanes<V::kWidth>(part.terms, at, total, factor);
-      blocks -= V::kWidth;
+  static void make_factors(const Terms &terms, size_t lane, Group *group) {
+    size_t blocks = group->each, at = group->at;
+    float *total = group->total + lane;
+    uint32_t *factor = group->factor + lane;
+    for (; blocks >= V::kWidth; blocks -= V::kWidth) {
+      make_lanes<V::kWidth>(terms, at, total, factor);
       at += V::kWidth * kBlockBytes;
       total += V::kWidth;
       factor += V::kWidth;
     }
-    if (blocks > 0) make_few_lanes<V::kWidth - 1>(blocks, part.terms, at, total, factor);
+    if (blocks > 0) make_few_lanes<V::kWidth - 1>(blocks, terms, at, total, factor);
   }
-  template <size_t most>
+  /// In halves, so that no number of blocks is asked for last.
+  template <size_t most, size_t least = 1>
   static void make_few_lanes(size_t blocks, const Terms &terms, size_t at, float *total, uint32_t *factor) {
-    if constexpr (most > 0) {
-      if (blocks == most) make_lanes<most>(terms, at, total, factor);
-      else make_few_lanes<most - 1>(blocks, terms, at, total, factor);
-    }
+    constexpr size_t middle = (least + most + 1) / 2;
+    if constexpr (least == most) make_lanes<most>(terms, at, total, factor);
+    else if (blocks >= middle) make_few_lanes<most, middle>(blocks, terms, at, total, factor);
+    else make_few_lanes<middle - 1, least>(blocks, terms, at, total, factor);
   }
   template <size_t blocks>
   static void make_lanes(const Terms &terms, size_t at, float *total, uint32_t *factor) {
@@ -128,7 +119,7 @@ class Q8Sums {
       sum = V::add(sum, V::abs(product));
     });
     V::store(total, sum);
-    const Reg unit = V::at_least(sum, 0x1p-80f, V::div(V::set1(32640.0f), sum));
+    const Reg unit = V::at_least(sum, kQ8Least, V::div(V::set1(kQ8Full), sum));
     each_term(terms.count, [&](size_t m) {
       const Reg share = V::mul(V::load(products + m * V::kWidth), unit);
       V::store_words(factor + m * kLanes, V::greater(share, V::set1(-32767.0f)));
@@ -148,59 +139,58 @@ class Q8Sums {
   }
 
   void add(const Group &group, Sums *sums) {
-    sums->blocks = group.blocks;
-    for (size_t i = 0; i < group.parts; i++) {
-      const Part &part = group.part[i];
-      for (size_t b = 0, blocks; b < part.blocks; b += blocks) {
-        const size_t lane = part.first + b;
-        blocks = part.blocks - b < kStep ? part.blocks - b : kStep;
-        add_terms(part.terms, part.at + b * kBlockBytes + 2, group.factor + lane, blocks, sums->word + lane * kChannels,
-                  sums->largest + lane);
-        made_ += blocks;
-        if (made_ >= kStep) pass_on();
-      }
+    const size_t each = group.each;
+    sums->blocks = group.parts * each;
+    for (size_t i = 0, lane = 0; i < group.parts; i++, lane += each) {
+      const Terms terms(pieces_, group.piece + i);
+      add_terms(terms.count, {terms.from, group.at + 2, group.factor + lane, kLanes, each},
+                sums->word + lane * kChannels, sums->largest + lane);
     }
   }
-  void pass_on() {
-    meanwhile_->made(made_ * kBlockBytes);
-    made_ = 0;
-  }
 
-  static void add_terms(const Terms &terms, size_t at, const uint32_t *factor, size_t blocks, int16_t *word,
-                        uint32_t *largest) {
-    if (terms.count <= 4) return add_some<true>(terms.count, {terms.from, at, factor, kLanes, blocks}, word, largest);
-    V::template add_levels<4, true, false>({terms.from, at, factor, kLanes, blocks}, word, largest);
-    size_t m = 4;
-    for (; m + 4 < terms.count; m += 4)
-      V::template add_levels<4, false, false>({terms.from + m, at, factor + m * kLanes, kLanes, blocks}, word, largest);
-    add_some<false>(terms.count - m, {terms.from + m, at, factor + m * kLanes, kLanes, blocks}, word, largest);
+  void add_terms(size_t count, Levels levels, int16_t *word, uint32_t *largest) {
+    if (count <= 4) return add_some<true>(count, levels, word, largest);
+    const auto nothing = [](size_t) {};
+    V::template add_levels<4, true, false>(levels, word, largest, nothing);
+    for (count -= 4;; count -= 4) {
+      levels.from += 4;
+      levels.factor += 4 * levels.stride;
+      if (count <= 4) return add_some<false>(count, levels, word, largest);
+      V::template add_levels<4, false, false>(levels, word, largest, nothing);
+    }
   }
   /// The last ones.
   template <bool first>
-  static void add_some(size_t members, const Levels &levels, int16_t *word, uint32_t *largest) {
+  void add_some(size_t members, const Levels &levels, int16_t *word, uint32_t *largest) {
+    const auto pass = [this](size_t blocks) {
+      made_ += blocks;
+      if (made_ < kStep) return;
+      meanwhile_->made(made_ * kAddShare);
+      made_ = 0;
+    };
     switch (members) {
-      case 0: return V::template add_levels<0, first, true>(levels, word, largest);
-      case 1: return V::template add_levels<1, first, true>(levels, word, largest);
-      case 2: return V::template add_levels<2, first, true>(levels, word, largest);
-      case 3: return V::template add_levels<3, first, true>(levels, word, largest);
-      default: return V::template add_levels<4, first, true>(levels, word, largest);
+      case 0: return V::template add_levels<0, first, true>(levels, word, largest, pass);
+      case 1: return V::template add_levels<1, first, true>(levels, word, largest, pass);
+      case 2: return V::template add_levels<2, first, true>(levels, word, largest, pass);
+      case 3: return V::template add_levels<3, first, true>(levels, word, largest, pass);
+      default: return V::template add_levels<4, first, true>(levels, word, largest, pass);
     }
   }
 
   /// Multiplied by the power of two `shift` the largest magnitude is in [2^14, 2^15), so its inverse has 15 bits.
   static void scale(const Group &group, Sums *sums) {
-    for (size_t b = 0; b < group.blocks; b += V::kWidth) {
+    for (size_t b = 0; b < sums->blocks; b += V::kWidth) {
       const Reg largest = V::load_largest(sums->largest + b);
-      const Reg unit = V::mul(V::load(group.total + b), V::set1(128.0f / 32640.0f / 127.0f));
+      const Reg unit = V::mul(V::load(group.total + b), V::set1(kQ8Scale));
       V::store_f16(sums->scale + 2 * b, V::mul(largest, unit));
       Reg shift;
       const Reg normal = V::normal(V::greater(largest, V::set1(1.0f)), &shift);
       V::store_words(sums->shift + b, shift);
-      V::store_words(sums->inverse + b, V::div(V::set1(127.0f * 0x1p22f), normal));
+      V::store_words(sums->inverse + b, V::div(V::set1(kQ8Steps), normal));
     }
   }
 
-  static uint8_t *store(const Sums &sums, uint8_t *to) {
+  uint8_t *store(const Sums &sums, uint8_t *to) {
     const auto one = [&](size_t b, uint8_t *block) {
       memcpy(block, sums.scale + 2 * b, 2);
       V::store_sums(sums.word + b * kChannels, sums.shift[b], sums.inverse[b], block + 2);
@@ -209,6 +199,7 @@ class Q8Sums {
     for (; b + 2 <= sums.blocks; b += 2, to += 2 * kBlockBytes) {
       one(b, to);
       one(b + 1, to + kBlockBytes);
+      if (b % 8 == 6) meanwhile_->made(8 * kStoreShare);
     }
     if (b == sums.blocks) return to;
     one(b, to);

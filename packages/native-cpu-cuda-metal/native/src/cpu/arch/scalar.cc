@@ -90,8 +90,9 @@ struct Vec {
   }
   /// sum (+)= round(256 * integers * factor / 2^15), [blocks, 32]; with `first` there is nothing there yet, with `last`
   /// the largest magnitude of every block is left for load_largest(). The order of channels in a sum is a table's own.
-  template <size_t members, bool first, bool last>
-  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest) {
+  /// Now and then pass(blocks) is called, with how many have been done since.
+  template <size_t members, bool first, bool last, typename Pass>
+  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest, const Pass &pass) {
     for (size_t b = 0, at = levels.at; b < levels.blocks; b++, at += 34, sum += 32) {
       for (size_t i = 0; i < 32 && first; i++) sum[i] = 0;
       for (size_t m = 0; m < members; m++) {
@@ -102,6 +103,7 @@ struct Vec {
         }
       }
       if (last) largest[b] = largest_of(sum);
+      pass(1);
     }
   }
   static uint32_t largest_of(const int16_t *sum) {
@@ -181,7 +183,7 @@ struct Vec {
 
 }  // namespace scalar
 
-constexpr Kernels kScalarTable = Body<scalar::Vec>::table("scalar");
+constexpr Kernels kScalarTable = Body<scalar::Vec>::table("scalar", Body<scalar::Vec>::make);
 const Kernels kScalarKernels = kScalarTable;
 
 }  // namespace cpu

@@ -33,8 +33,8 @@ struct X86Levels {
   }
 
   /// Channels 0 2 4 .. 30, then 1 3 5 .. 31: one byte of a word is shifted up, the other is there.
-  template <size_t members, bool first, bool last>
-  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest) {
+  template <size_t members, bool first, bool last, typename Pass>
+  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest, const Pass &pass) {
     const uint8_t *block[members > 0 ? members : 1];
     for (size_t m = 0; m < members; m++) block[m] = levels.from[m] + levels.at;
     const uint32_t *factor = levels.factor;
@@ -55,11 +55,16 @@ struct X86Levels {
       if (last) largest[b] = least_complement(_mm256_max_epu16(_mm256_abs_epi16(even), _mm256_abs_epi16(odd)));
     };
     size_t b = 0, at = 0;
-    for (; b + 2 <= levels.blocks; b += 2, at += 2 * 34) {
+    for (; b + 4 <= levels.blocks; b += 4, at += 4 * 34) {
       one(b, at);
       one(b + 1, at + 34);
+      one(b + 2, at + 2 * 34);
+      one(b + 3, at + 3 * 34);
+      pass(4);
     }
-    if (b < levels.blocks) one(b, at);
+    const size_t rest = levels.blocks - b;
+    for (; b < levels.blocks; b++, at += 34) one(b, at);
+    if (rest > 0) pass(rest);
   }
   /// In the low half, and above it where that is.
   static uint32_t least_complement(__m256i magnitude) {
