@@ -93,7 +93,7 @@ struct Made {
       to.push_back(term.data() + term.size());
       lines += term.size() / 64 + 1;
     }
-    return {from.data(), to.data(), from.size(), lines};
+    return {from.data(), to.data(), 0, from.size(), lines};
   }
 };
 

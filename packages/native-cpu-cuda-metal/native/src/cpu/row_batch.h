@@ -31,10 +31,12 @@ struct RowBatch {
     pieces = terms = runs = 0;
   }
   bool empty() const { return begin == end; }
-  Runs places() const {
+  /// Where the terms lie; without runs each by itself, of `bytes`.
+  Runs places(size_t bytes) const {
+    if (runs == 0) return {from, nullptr, bytes, terms, terms * (bytes / 64 + 1)};
     size_t lines = runs;
     for (size_t i = 0; i < runs; i++) lines += static_cast<size_t>(run_ends[i] - run_begins[i]) / 64;
-    return {run_begins, run_ends, runs, lines};
+    return {run_begins, run_ends, 0, runs, lines};
   }
   Pieces list() const { return {from, weights, ends, pieces}; }
 };

@@ -78,9 +78,7 @@ void RowMaker::gather_composite(size_t to, RowBatch *into) const {
   BatchWriter batch(into);
   for (; batch.row() < to && batch.has_room(tensor_.heads, tensor_.heads); batch.end_row()) {
     for (size_t head = 0; head < tensor_.heads; head++) {
-      const uint8_t *from = slice(composite_cell(batch.row(), head), head);
-      batch.add_run(from, tensor_.slice_bytes);
-      batch.add_term(from, 1.0f);
+      batch.add_term(slice(composite_cell(batch.row(), head), head), 1.0f);
       batch.end_piece();
     }
   }
@@ -161,7 +159,7 @@ void RowMaker::make(size_t row, size_t head, size_t heads, FoldSpace *space, uin
   }
   const bool turns = turned(row, head);
   if (!turns && count <= kMostTerms) {
-    const Runs nothing{nullptr, nullptr, 0, 0};
+    const Runs nothing{nullptr, nullptr, 0, 0, 0};
     const Stream nowhere{nullptr, nullptr, 0};
     return kernels().make(tensor_.type, {from, used, &count, 1}, nothing, nowhere, heads * tensor_.dim, out);
   }

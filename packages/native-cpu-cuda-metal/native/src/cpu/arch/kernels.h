@@ -8,6 +8,12 @@
 
 #include "common/q8_sums.h"
 
+#if defined(__GNUC__)
+#define KVFOLD_INLINE inline __attribute__((always_inline))
+#else
+#define KVFOLD_INLINE inline
+#endif
+
 namespace kvfold {
 namespace cpu {
 
@@ -25,8 +31,9 @@ struct Pieces {
 
 /// What will be read soon, in that order, and about how many cache lines it takes.
 struct Runs {
-  const uint8_t *const *begin, *const *end;  // [count]
-  size_t count, lines;
+  const uint8_t *const *begin;  // [count]
+  const uint8_t *const *end;    // [count], or NULL: each is of `bytes`
+  size_t bytes, count, lines;
 };
 
 /// Bytes that wait to be copied past the caches.

@@ -37,7 +37,7 @@ class Meanwhile {
 
  private:
   static constexpr uint64_t kOne = 1 << 16;
-  static constexpr size_t kLeastSent = 256;
+  static constexpr size_t kLeastSent = 256, kShort = 4;
 
   static uint64_t share(size_t of, size_t bytes) { return bytes == 0 ? 0 : of * kOne / bytes; }
 
@@ -53,17 +53,18 @@ class Meanwhile {
     for (; line < end; line += 64) prefetch(line);
     line_ = end;
   }
+  /// Short runs at once.
   void ask(size_t lines) {
     while (lines > 0) {
       if (line_ == line_end_ && !next_run()) return;
-      const size_t left = static_cast<size_t>(line_end_ - line_) / 64, now = lines < left ? lines : left;
-      ask_here(now);
-      lines -= now;
+      const size_t left = static_cast<size_t>(line_end_ - line_) / 64, wanted = lines > kShort ? lines : kShort;
+      ask_here(wanted < left ? wanted : left);
+      lines -= left < lines ? left : lines;
     }
   }
   bool next_run() {
     if (run_ == ahead_.count) return false;
-    const uint8_t *begin = ahead_.begin[run_], *end = ahead_.end[run_];
+    const uint8_t *begin = ahead_.begin[run_], *end = ahead_.end != nullptr ? ahead_.end[run_] : begin + ahead_.bytes;
     line_ = begin - reinterpret_cast<uintptr_t>(begin) % 64;
     line_end_ = line_ + static_cast<size_t>(end - line_ + 63) / 64 * 64;
     run_++;
@@ -83,6 +84,9 @@ class Meanwhile {
   size_t run_ = 0, sent_ = 0;
   const uint8_t *line_ = nullptr, *line_end_ = nullptr;
 };
+
+/// Bytes of copies between two shares of what is done meanwhile.
+constexpr size_t kCopied = 256;
 
 static inline void copy_bytes(uint8_t *to, const uint8_t *from, size_t bytes) {
   if (bytes < 32) {
@@ -109,16 +113,16 @@ struct Terms {
 
 template <typename V, typename Rows>
 static void make_pieces(const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count, uint8_t *to) {
-  const size_t bytes = Rows::bytes(count);
+  const size_t bytes = Rows::bytes(count), most = kCopied / bytes + 1;
   Meanwhile<V> meanwhile(ahead, behind, pieces.count * bytes);
   for (size_t i = 0; i < pieces.count;) {
-    const Terms terms(pieces, i);
+    const bool copies = Terms(pieces, i).is_copy();
     size_t end = i + 1;
-    if (terms.is_copy()) {
-      copy_bytes(to + i * bytes, terms.from[0], bytes);
-      meanwhile.made(bytes);
+    while (end < pieces.count && Terms(pieces, end).is_copy() == copies && !(copies && end - i == most)) end++;
+    if (copies) {
+      for (size_t piece = i; piece < end; piece++) copy_bytes(to + piece * bytes, Terms(pieces, piece).from[0], bytes);
+      meanwhile.made((end - i) * bytes);
     } else {
-      while (end < pieces.count && !Terms(pieces, end).is_copy()) end++;
       Rows::sum(pieces, i, end, to + i * bytes, count, &meanwhile);
     }
     i = end;

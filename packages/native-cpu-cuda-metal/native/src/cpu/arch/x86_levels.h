@@ -39,32 +39,34 @@ struct X86Levels {
     for (size_t m = 0; m < members; m++) block[m] = levels.from[m] + levels.at;
     const uint32_t *factor = levels.factor;
     const size_t stride = levels.stride;
-    const auto one = [&](size_t b, size_t at) {
-      int16_t *word = sum + 32 * b;
-      __m256i even = first ? _mm256_setzero_si256() : words(word), odd = first ? even : words(word + 16);
-      for (size_t m = 0; m < members; m++) {
-        const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(block[m] + at));
-        const __m256i by = _mm256_set1_epi32(static_cast<int>(factor[m * stride + b]));
-        const __m256i low = _mm256_mulhrs_epi16(_mm256_slli_epi16(q, 8), by);
-        const __m256i high = _mm256_mulhrs_epi16(_mm256_and_si256(q, high_bytes()), by);
-        even = first && m == 0 ? low : _mm256_add_epi16(even, low);
-        odd = first && m == 0 ? high : _mm256_add_epi16(odd, high);
-      }
-      keep(word, even);
-      keep(word + 16, odd);
-      if (last) largest[b] = least_complement(_mm256_max_epu16(_mm256_abs_epi16(even), _mm256_abs_epi16(odd)));
-    };
     size_t b = 0, at = 0;
     for (; b + 4 <= levels.blocks; b += 4, at += 4 * 34) {
-      one(b, at);
-      one(b + 1, at + 34);
-      one(b + 2, at + 2 * 34);
-      one(b + 3, at + 3 * 34);
+      add_block<members, first, last>(block, at, factor + b, stride, sum + 32 * b, largest + b);
+      add_block<members, first, last>(block, at + 34, factor + b + 1, stride, sum + 32 * b + 32, largest + b + 1);
+      add_block<members, first, last>(block, at + 68, factor + b + 2, stride, sum + 32 * b + 64, largest + b + 2);
+      add_block<members, first, last>(block, at + 102, factor + b + 3, stride, sum + 32 * b + 96, largest + b + 3);
       pass(4);
     }
     const size_t rest = levels.blocks - b;
-    for (; b < levels.blocks; b++, at += 34) one(b, at);
+    for (; b < levels.blocks; b++, at += 34)
+      add_block<members, first, last>(block, at, factor + b, stride, sum + 32 * b, largest + b);
     if (rest > 0) pass(rest);
+  }
+  template <size_t members, bool first, bool last>
+  static KVFOLD_INLINE void add_block(const uint8_t *const *block, size_t at, const uint32_t *factor, size_t stride,
+                                      int16_t *sum, uint32_t *largest) {
+    __m256i even = first ? _mm256_setzero_si256() : words(sum), odd = first ? even : words(sum + 16);
+    for (size_t m = 0; m < members; m++) {
+      const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(block[m] + at));
+      const __m256i by = _mm256_set1_epi32(static_cast<int>(factor[m * stride]));
+      const __m256i low = _mm256_mulhrs_epi16(_mm256_slli_epi16(q, 8), by);
+      const __m256i high = _mm256_mulhrs_epi16(_mm256_and_si256(q, high_bytes()), by);
+      even = first && m == 0 ? low : _mm256_add_epi16(even, low);
+      odd = first && m == 0 ? high : _mm256_add_epi16(odd, high);
+    }
+    keep(sum, even);
+    keep(sum + 16, odd);
+    if (last) *largest = least_complement(_mm256_max_epu16(_mm256_abs_epi16(even), _mm256_abs_epi16(odd)));
   }
   /// In the low half, and above it where that is.
   static uint32_t least_complement(__m256i magnitude) {
