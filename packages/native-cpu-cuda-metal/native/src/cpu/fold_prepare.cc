@@ -15,7 +15,7 @@ namespace cpu {
 namespace {
 
 /// Cells that fit a cache should stay there for the next token.
-constexpr size_t kStreamedBytes = 8 << 20;
+constexpr size_t kStreamedBytes = 4 << 20;
 /// Written by a task.
 constexpr size_t kLeastOfTask = 64 << 10, kMostOfTask = 1 << 20;
 

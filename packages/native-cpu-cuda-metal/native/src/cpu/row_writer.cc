@@ -8,6 +8,8 @@
 namespace kvfold {
 namespace cpu {
 
+/// Of a block: rows of the first batch.
+constexpr size_t kFirstShare = 16;
 /// Rows made one by one: how far ahead their cells are asked for.
 constexpr size_t kRowsAhead = 4;
 
@@ -37,8 +39,8 @@ void Outbox::flush() {
 
 RowWriter::RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, FoldSpace *space, FaultGate *gate)
     : fold_(fold), rows_(rows), task_(task), space_(space), gate_(gate),
-      maker_(fold, task.tensor, RowMaker::From::log), block_(block_rows()), outbox_(rows_, space),
-      now_(&space->batches[0]), next_(&space->batches[1]) {}
+      maker_(fold, task.tensor, RowMaker::From::log), block_(block_rows()), most_(block_ / kFirstShare + 1),
+      outbox_(rows_, space), now_(&space->batches[0]), next_(&space->batches[1]) {}
 
 /// At most kBatchBytes of cells and what a stage holds, and whole cache lines where that can be.
 size_t RowWriter::block_rows() const {
@@ -51,8 +53,11 @@ size_t RowWriter::block_rows() const {
   return most / lines * lines;
 }
 
-void RowWriter::gather(size_t from, RowBatch *batch) const {
-  maker_.gather(from, std::min(task_.to, (from / block_ + 1) * block_), batch);
+/// Nothing has asked for the first rows of a task: short batches, so that memory does not wait long for the next ones.
+void RowWriter::gather(size_t from, RowBatch *batch) {
+  const size_t end = std::min(task_.to, (from / block_ + 1) * block_);
+  maker_.gather(from, std::min(end, from + most_), batch);
+  most_ = std::min(2 * most_, block_);
 }
 
 /// A row that the batches leave out stays where it is, or is made at length.

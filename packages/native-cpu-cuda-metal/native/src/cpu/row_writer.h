@@ -39,7 +39,7 @@ class RowWriter {
 
  private:
   size_t block_rows() const;
-  void gather(size_t from, RowBatch *batch) const;
+  void gather(size_t from, RowBatch *batch);
   void make_block(size_t from, size_t to);
   void copy_staged(size_t from, size_t to);
 
@@ -50,6 +50,7 @@ class RowWriter {
   FaultGate *gate_;
   const RowMaker maker_;
   const size_t block_;
+  size_t most_;  // rows of the next batch
   Outbox outbox_;
   RowBatch *now_, *next_;
 };

@@ -44,6 +44,7 @@ class Q8Sums {
  private:
   using Reg = typename V::Reg;
   static constexpr size_t kStep = 4, kBlocks = 32, kLanes = kBlocks + V::kWidth;
+  /// Of the bytes of a block, so that memory does not rest during any step.
   static constexpr size_t kGatherShare = 8, kStoreShare = 8, kAddShare = kBlockBytes - kGatherShare - kStoreShare;
 
   /// Blocks that follow each other in the new rows: those of some pieces, or as many of one long piece.
@@ -148,6 +149,7 @@ class Q8Sums {
     }
   }
 
+  /// Four members at a time.
   void add_terms(size_t count, Levels levels, int16_t *word, uint32_t *largest) {
     if (count <= 4) return add_some<true>(count, levels, word, largest);
     const auto nothing = [](size_t) {};
