@@ -19,6 +19,10 @@ struct RowBatch {
 
   size_t begin = 0, end = 0;
   size_t pieces = 0, terms = 0;
+  // of a plan's own, where these are used instead of the lists below
+  const float *plan_weights = nullptr;
+  const uint32_t *plan_ends = nullptr;
+  uint32_t plan_first = 0;
   const uint8_t *from[kTerms];
   float weights[kTerms];
   uint32_t ends[kPieces];
@@ -29,6 +33,7 @@ struct RowBatch {
   void clear(size_t row) {
     begin = end = row;
     pieces = terms = runs = 0;
+    plan_ends = nullptr;
   }
   bool empty() const { return begin == end; }
   /// Where the terms lie; without runs each by itself, of `bytes`.
@@ -38,7 +43,10 @@ struct RowBatch {
     for (size_t i = 0; i < runs; i++) lines += static_cast<size_t>(run_ends[i] - run_begins[i]) / 64;
     return {run_begins, run_ends, 0, runs, lines};
   }
-  Pieces list() const { return {from, weights, ends, pieces}; }
+  Pieces list() const {
+    if (plan_ends != nullptr) return {from, plan_weights, plan_ends, pieces, plan_first};
+    return {from, weights, ends, pieces};
+  }
 };
 
 /// Fills a batch; what it counts stays in registers until it is done.

@@ -21,6 +21,7 @@ RowMaker::RowMaker(const Fold &fold, uint32_t index, From from)
            layer_.rope_pairing != KVFOLD_ROPE_NONE;
   const bool mapped = turns_ && sources != nullptr && sources[recipe_.layer].length != 0;
   uniform_ = plan.layout == KVFOLD_SHARED && weights.scope != KVFOLD_SCOPE_HEAD && !mapped;
+  plain_ = uniform_ && from == From::log && !turns_ && fold.plain[recipe_.kind];
 }
 
 size_t RowMaker::composite_cell(size_t row, size_t head) const {
@@ -70,6 +71,7 @@ bool RowMaker::turned_anywhere(size_t row) const {
 void RowMaker::gather(size_t from, size_t to, RowBatch *batch) const {
   batch->clear(from);
   if (fold_.plan->layout == KVFOLD_COMPOSITE) gather_composite(to, batch);
+  else if (plain_) gather_plain(to, batch);
   else if (uniform_) gather_alike(to, batch);
   else gather_by_head(to, batch);
 }
@@ -82,6 +84,36 @@ void RowMaker::gather_composite(size_t to, RowBatch *into) const {
       batch.end_piece();
     }
   }
+}
+
+/// With weights and ends of the plan itself: only the places of the members are new with every tensor.
+void RowMaker::gather_plain(size_t to, RowBatch *into) const {
+  const kvfold_plan &plan = *fold_.plan;
+  const uint32_t *offsets = plan.offsets.data, *place = fold_.member_place.data();
+  const size_t from = into->end, first = offsets[from], bytes = tensor_.row_bytes;
+  size_t row = from;
+  for (; row < to && row - from < RowBatch::kPieces; row++) {
+    const size_t members = offsets[row + 1] - offsets[row];
+    if (members > kMostTerms || offsets[row + 1] - first > RowBatch::kTerms || (members == 1 && keeps(row))) break;
+  }
+  const uint8_t *const slots = tensor_.data, *const log = log_;
+  const size_t terms = offsets[row] - first;
+  size_t runs = 0;
+  for (size_t i = 0; i < terms; i++) {
+    const uint32_t at = place[first + i];
+    into->from[i] = ((at & Fold::kLogged) == 0 ? slots : log) + size_t{at & ~Fold::kLogged} * bytes;
+    if (i > 0 && at == place[first + i - 1] + 1) continue;
+    if (runs > 0) into->run_ends[runs - 1] = into->from[i - 1] + bytes;
+    into->run_begins[runs++] = into->from[i];
+  }
+  if (runs > 0) into->run_ends[runs - 1] = into->from[terms - 1] + bytes;
+  into->plan_weights = recipe_.weights(0) + first;
+  into->plan_ends = offsets + from + 1;
+  into->plan_first = static_cast<uint32_t>(first);
+  into->end = row;
+  into->pieces = row - from;
+  into->terms = terms;
+  into->runs = runs;
 }
 
 void RowMaker::gather_alike(size_t to, RowBatch *into) const {

@@ -41,6 +41,7 @@ class RowMaker {
 
  private:
   void gather_composite(size_t to, RowBatch *into) const;
+  void gather_plain(size_t to, RowBatch *into) const;
   void gather_alike(size_t to, RowBatch *into) const;
   void gather_by_head(size_t to, RowBatch *into) const;
   bool turned(size_t row, size_t head) const;
@@ -57,6 +58,7 @@ class RowMaker {
   const uint8_t *log_;
   bool turns_;    // keys that may move to other positions
   bool uniform_;  // all heads alike
+  bool plain_;    // and every member counts, unturned
 };
 
 }  // namespace cpu

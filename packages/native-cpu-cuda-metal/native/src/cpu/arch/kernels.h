@@ -20,13 +20,14 @@ namespace cpu {
 /// Of a piece.
 constexpr size_t kMostTerms = kQ8Terms;
 
-/// Pieces of new rows, all of one size, one behind the other. Piece i is made of the terms [ends[i - 1], ends[i]): their
-/// weighted sum, or the bytes of a single term of weight 1.
+/// Pieces of new rows, all of one size, one behind the other. Piece i is made of the terms [ends[i - 1], ends[i]), counted
+/// from `first` on: their weighted sum, or the bytes of a single term of weight 1.
 struct Pieces {
   const uint8_t *const *from;  // [terms]
   const float *weights;        // [terms]
   const uint32_t *ends;        // [count]
   size_t count;
+  uint32_t first = 0;
 };
 
 /// What will be read soon, in that order, and about how many cache lines it takes.

@@ -103,9 +103,9 @@ struct Terms {
   const float *weights;
   size_t count;
   Terms(const Pieces &pieces, size_t i) {
-    const size_t begin = i == 0 ? 0 : pieces.ends[i - 1];
-    from = pieces.from + begin;
-    weights = pieces.weights + begin;
+    const uint32_t begin = i == 0 ? pieces.first : pieces.ends[i - 1], at = begin - pieces.first;
+    from = pieces.from + at;
+    weights = pieces.weights + at;
     count = pieces.ends[i] - begin;
   }
   bool is_copy() const { return count == 1 && weights[0] == 1.0f; }

@@ -43,7 +43,7 @@ class Q8Sums {
 
  private:
   using Reg = typename V::Reg;
-  static constexpr size_t kStep = 4, kBlocks = 32, kLanes = kBlocks + V::kWidth;
+  static constexpr size_t kStep = 6, kBlocks = 32, kLanes = kBlocks + V::kWidth;
   /// Of the bytes of a block, so that memory does not rest during any step.
   static constexpr size_t kGatherShare = 8, kStoreShare = 8, kAddShare = kBlockBytes - kGatherShare - kStoreShare;
 
@@ -85,7 +85,10 @@ class Q8Sums {
     }
     for (size_t i = 0; i < group->parts; i++) {
       make_factors(Terms(pieces_, group->piece + i), i * group->each, group);
-      meanwhile_->made(group->each * kGatherShare);
+      gathered_ += group->each;
+      if (gathered_ < 2 * kStep) continue;
+      meanwhile_->made(gathered_ * kGatherShare);
+      gathered_ = 0;
     }
   }
 
@@ -165,10 +168,10 @@ class Q8Sums {
   template <bool first>
   void add_some(size_t members, const Levels &levels, int16_t *word, uint32_t *largest) {
     const auto pass = [this](size_t blocks) {
-      made_ += blocks;
-      if (made_ < kStep) return;
-      meanwhile_->made(made_ * kAddShare);
-      made_ = 0;
+      added_ += blocks;
+      if (added_ < kStep) return;
+      meanwhile_->made(added_ * kAddShare);
+      added_ = 0;
     };
     switch (members) {
       case 0: return V::template add_levels<0, first, true>(levels, word, largest, pass);
@@ -211,8 +214,8 @@ class Q8Sums {
   const Pieces &pieces_;
   const size_t end_, blocks_;
   Meanwhile<V> *const meanwhile_;
-  size_t piece_, at_ = 0;  // the next to be gathered
-  size_t made_ = 0;        // blocks that `meanwhile` does not know of
+  size_t piece_, at_ = 0;            // the next to be gathered
+  size_t gathered_ = 0, added_ = 0;  // blocks that `meanwhile` does not know of
   Group groups_[2];
   Sums sums_[2];
 };
