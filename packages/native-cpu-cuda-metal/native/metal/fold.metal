@@ -1,6 +1,6 @@
-// fold.metal: computed slices: decode, turn, weighted sum in f32 in the order of the members, encode; q8_0 that does not
-// turn in fixed point (q8_sums.metal). A slice that only one member with weight 1 makes, unturned, starts as a copy of its
-// bytes (`copies` names the slot, or kNone).
+// fold.metal: computed slices: decode, turn, weighted sum in f32 in the order of the members, encode; q8_0 that does
+// not turn in fixed point (q8_sums.metal). A slice that only one member with weight 1 makes, unturned, starts as a copy
+// of its bytes (`copies` names the slot, or kNone).
 
 // Row layout. `places`: entry of the slice table [slices]; one thread for each slice and chunk of channels
 kernel void compute_rows(constant ComputeParameters &p [[buffer(0)]], device const uchar *cache [[buffer(1)]],

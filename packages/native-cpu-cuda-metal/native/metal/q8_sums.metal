@@ -1,4 +1,4 @@
-// q8_sums.metal: sums of q8_0 blocks in fixed point, as common/q8_sums.h defines them: the same bits as the CPU backend.
+// q8_sums.metal: sums of q8_0 blocks in fixed point, as common/q8_sums.h defines them, so with the bits of the CPU.
 
 inline float weight_at(constant ComputeParameters &p, device const float *weights, uint head, uint member) {
   return weights[(ulong)(p.weight_group + head * p.weight_per_head) * p.members + member];
@@ -56,7 +56,8 @@ inline void sum_q8_block(constant ComputeParameters &p, device const uchar *cach
   for (uint m = offsets[row]; m < offsets[row + 1u]; m++) {
     const float weight = weight_at(p, weights, head, m);
     if (weight == 0.0f) continue;
-    const float product = weight * f16_to_f32(load_half_bits(cache + slice_at(p.tensor, slots[members[m]], head) + inside));
+    device const uchar *from = cache + slice_at(p.tensor, slots[members[m]], head) + inside;
+    const float product = weight * f16_to_f32(load_half_bits(from));
     total += product < 0.0f ? -product : product;
   }
   const float unit = total >= KVFOLD_METAL_Q8_LEAST ? KVFOLD_METAL_Q8_FULL / total : 0.0f;

@@ -7,9 +7,9 @@
 //     scale  = max |x| / 127, stored in f16
 //     q      = round(127 sum / max |sum|)                  by a 15 bit inverse
 //
-// Rounding a factor moves x by 1/2 at most in units of total * 128 / kQ8Full, rounding a product by another 1/2: together
-// by members * 2^-15 of what the largest members could have added up to. Storing the members had moved them by 2^-8.
-// The 15 bit inverse, and rounding to 2^-7 of a step before rounding to steps, add 2^-7 of a step.
+// Rounding a factor moves x by 1/2 at most in units of total * 128 / kQ8Full, rounding a product by another 1/2:
+// together by members * 2^-15 of what the largest members could have added up to. Storing the members had moved them by
+// 2^-8. The 15 bit inverse, and rounding to 2^-7 of a step before rounding to steps, add 2^-7 of a step.
 #ifndef KVFOLD_COMMON_Q8_SUMS_H
 #define KVFOLD_COMMON_Q8_SUMS_H
 

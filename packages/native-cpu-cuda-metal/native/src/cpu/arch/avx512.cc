@@ -93,9 +93,10 @@ struct Vec {
   static void fence() { _mm_sfence(); }
 };
 
-/// Rows come from memory, where most vectors of 64 bytes lie over two cache lines: f16 and q8_0 took 1 to 2.8 times as long
-/// as with vectors of 32 (docs/results/fold-xeon-avx512.txt).
-static void make(int32_t type, const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count, uint8_t *to) {
+/// Rows come from memory, where most vectors of 64 bytes lie over two cache lines: sums of f16 and q8_0 took 1.1 to 2.9
+/// times as long as with vectors of 32 bytes (docs/research.md).
+static void make(int32_t type, const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count,
+                 uint8_t *to) {
   kAvx2Kernels.make(type, pieces, ahead, behind, count, to);
 }
 

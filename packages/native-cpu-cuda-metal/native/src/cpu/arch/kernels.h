@@ -53,8 +53,8 @@ struct Kernels {
   void (*encode)(int32_t type, const float *from, uint8_t *to, size_t count);
 
   /// Every piece, of `count` channels: encode(0 + weights[0] decode(from[0]) + weights[1] decode(from[1]) ...), without
-  /// a detour over memory; q8_0 in fixed point (common/q8_sums.h). Meanwhile, so that memory is read and written at once,
-  /// `ahead` is asked for and `behind` is streamed.
+  /// a detour over memory; q8_0 in fixed point (common/q8_sums.h). Meanwhile, so that memory is read and written at
+  /// once, `ahead` is asked for and `behind` is streamed.
   void (*make)(int32_t type, const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count, uint8_t *to);
   /// sum += weight * row
   void (*add_scaled)(const float *row, float weight, float *sum, size_t count);

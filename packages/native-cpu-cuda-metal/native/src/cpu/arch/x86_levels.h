@@ -1,5 +1,4 @@
-// Integers of q8_0 blocks in vectors of 32 bytes, for AVX2 and what came after it. Internal linkage: files with compiler
-// flags of their own include this.
+// Integers of q8_0 blocks in vectors of 32 bytes. Internal linkage: files with compiler flags of their own include it.
 #ifndef KVFOLD_CPU_ARCH_X86_LEVELS_H
 #define KVFOLD_CPU_ARCH_X86_LEVELS_H
 
