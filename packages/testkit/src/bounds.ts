@@ -1,6 +1,7 @@
 /** The one table of error bounds: how far a computed row, statistic or logit may lie from the double reference. */
 import type { DType } from "@kvfold/core";
 import { type FitBound, type FitBoundOptions, fitBound } from "./fit-bound.js";
+import { fixedPointBound } from "./fixed-point-bound.js";
 
 /**
  * Allowed |got - want| of element i:
@@ -98,20 +99,10 @@ function foldBound(dtype: DType, options: FoldBoundOptions = {}): Bound {
   const transform = hadamard > 0 ? 2 * (Math.log2(hadamard) + 1) * Math.sqrt(hadamard) : 0;
   const arithmetic = (members + 1 + rotation + transform) * ROUNDOFF.f32 * magnitude;
   const store = STORE[dtype];
-  const sums = dtype === "q8_0" ? fixedPoint(members, magnitude) : float(0, 0);
+  const sums = dtype === "q8_0" ? fixedPointBound(members, magnitude) : float(0, 0);
   const exact = addBounds(addBounds(store, sums), { ...float(0, arithmetic), ofBlockMax: blockSlack(dtype) });
   return against === "exact" ? exact : scaleBound(exact, 2);
 }
-
-/**
- * Factors of 16 bits share 32,640 units: rounding one, and its product with an integer of up to 128, moves the sum by
- * half a unit of 128 / 32,640 / 127 of the magnitude each. An inverse of 15 bits and rounding to 2^-7 of a step before
- * rounding to steps cost 2^-8 of a step each.
- */
-const fixedPoint = (members: number, magnitude: number): Bound => ({
-  ...float(0, (members * magnitude * 128) / 127 / 32640),
-  ofBlockMax: 2 ** -7 / 127,
-});
 
 /** Arithmetic error also moves the largest value of a block, and with it the scale; bounded by one f32 part in 2^20. */
 const blockSlack = (dtype: DType): number => (STORE[dtype].ofBlockMax > 0 ? 2 ** -20 : 0);
