@@ -7,11 +7,16 @@
 #include "metal/fold_compute.h"
 
 #include "common/error.h"
+#include "common/q8_sums.h"
 #include "metal/values.h"
 
 namespace kvfold {
 namespace metal {
 namespace {
+
+static_assert(kQ8Terms == kvfold::kQ8Terms && KVFOLD_METAL_Q8_FULL == kQ8Full && KVFOLD_METAL_Q8_LEAST == kQ8Least &&
+                  KVFOLD_METAL_Q8_SCALE == kQ8Scale && KVFOLD_METAL_Q8_STEPS == kQ8Steps,
+              "layout.h has the numbers of common/q8_sums.h");
 
 /// Which slices of a tensor are computed.
 struct Computed {

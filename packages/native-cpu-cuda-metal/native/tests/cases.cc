@@ -109,8 +109,9 @@ std::vector<float> random_weights(const Case &made, uint32_t *scope, size_t memb
   *scope = random->below(3);
   const size_t groups = *scope == KVFOLD_SCOPE_ALL ? 1 : *scope == KVFOLD_SCOPE_LAYER ? layers : size_t{layers} * heads;
   std::vector<float> weights(groups * members);
+  const uint32_t least = random->coin() ? 1 : 0;  // 1: every member counts
   for (float &weight : weights) {
-    const uint32_t kind = random->below(6);
+    const uint32_t kind = std::max(least, random->below(6));
     weight = kind == 0 ? 0.0f : kind <= 2 ? 1.0f : static_cast<float>(2 * random->number());
   }
   return weights;

@@ -61,8 +61,8 @@ bool RowMaker::turned(size_t row, size_t head) const {
   return false;
 }
 
-bool RowMaker::turned_anywhere(size_t row) const {
-  for (size_t head = 0; turns_ && head < tensor_.heads; head++) {
+bool RowMaker::turned_anywhere(size_t row, size_t heads) const {
+  for (size_t head = 0; turns_ && head < heads; head++) {
     if (turned(row, head)) return true;
   }
   return false;
@@ -72,8 +72,7 @@ void RowMaker::gather(size_t from, size_t to, RowBatch *batch) const {
   batch->clear(from);
   if (fold_.plan->layout == KVFOLD_COMPOSITE) gather_composite(to, batch);
   else if (plain_) gather_plain(to, batch);
-  else if (uniform_) gather_alike(to, batch);
-  else gather_by_head(to, batch);
+  else gather_sums(to, batch);
 }
 
 void RowMaker::gather_composite(size_t to, RowBatch *into) const {
@@ -116,38 +115,20 @@ void RowMaker::gather_plain(size_t to, RowBatch *into) const {
   into->runs = runs;
 }
 
-void RowMaker::gather_alike(size_t to, RowBatch *into) const {
+void RowMaker::gather_sums(size_t to, RowBatch *into) const {
   BatchWriter batch(into);
   const kvfold_plan &plan = *fold_.plan;
-  const float *weights = recipe_.weights(0);
-  const uint32_t *members = plan.members.data, *offsets = plan.offsets.data;
-  for (; batch.row() < to; batch.end_row()) {
-    const size_t row = batch.row(), first = offsets[row], end = offsets[row + 1];
-    if (end - first > kMostTerms || !batch.has_room(1, end - first)) break;
-    if ((end - first == 1 && keeps(row)) || (turns_ && turned(row, 0))) break;
-    for (size_t m = first; m < end; m++) {
-      if (weights[m] == 0.0f) continue;
-      const uint8_t *cell = slice(members[m], 0);
-      batch.add_run(cell, tensor_.row_bytes);
-      batch.add_term(cell, weights[m]);
-    }
-    batch.end_piece();
-  }
-}
-
-void RowMaker::gather_by_head(size_t to, RowBatch *into) const {
-  BatchWriter batch(into);
-  const kvfold_plan &plan = *fold_.plan;
+  const size_t pieces = uniform_ ? 1 : tensor_.heads;
   for (; batch.row() < to; batch.end_row()) {
     const size_t row = batch.row(), first = plan.offsets.data[row], members = plan.offsets.data[row + 1] - first;
-    if (members > kMostTerms || !batch.has_room(tensor_.heads, tensor_.heads * members)) break;
-    if (turned_anywhere(row)) break;
+    if (members > kMostTerms || !batch.has_room(pieces, pieces * members)) break;
+    if ((members == 1 && keeps(row)) || turned_anywhere(row, pieces)) break;
     const uint8_t *cell[kMostTerms];
     for (size_t i = 0; i < members; i++) {
       cell[i] = slice(plan.members.data[first + i], 0);
       batch.add_run(cell[i], tensor_.row_bytes);
     }
-    for (size_t head = 0; head < tensor_.heads; head++) {
+    for (size_t head = 0; head < pieces; head++) {
       const float *weights = recipe_.weights(head) + first;
       for (size_t i = 0; i < members; i++) {
         if (weights[i] != 0.0f) batch.add_term(cell[i] + head * tensor_.slice_bytes, weights[i]);

@@ -42,10 +42,9 @@ class RowMaker {
  private:
   void gather_composite(size_t to, RowBatch *into) const;
   void gather_plain(size_t to, RowBatch *into) const;
-  void gather_alike(size_t to, RowBatch *into) const;
-  void gather_by_head(size_t to, RowBatch *into) const;
+  void gather_sums(size_t to, RowBatch *into) const;
   bool turned(size_t row, size_t head) const;
-  bool turned_anywhere(size_t row) const;
+  bool turned_anywhere(size_t row, size_t heads) const;
   void make(size_t row, size_t head, size_t heads, FoldSpace *space, uint8_t *out) const;
   void make_at_length(size_t row, size_t head, bool turned, FoldSpace *space, uint8_t *out) const;
   size_t composite_cell(size_t row, size_t head) const;
