@@ -86,8 +86,16 @@ kvfold_status place_members(Fold *fold, kvfold_error *error) {
   const kvfold_plan &plan = *fold->plan;
   if (plan.layout != KVFOLD_SHARED) return KVFOLD_OK;
   const size_t members = static_cast<size_t>(plan.members.length);
-  if (!fold->member_place.allocate(members)) return fail_memory(error, "the places of the members");
-  for (size_t m = 0; m < members; m++) fold->member_place[m] = fold->place[plan.members.data[m]];
+  if (!fold->member_place.allocate(members) || !fold->member_run.allocate(members))
+    return fail_memory(error, "the places of the members");
+  uint32_t *place = fold->member_place.data(), *run = fold->member_run.data();
+  for (size_t m = 0; m < members; m++) place[m] = fold->place[plan.members.data[m]];
+  for (size_t m = members; m-- > 0;) run[m] = m + 1 < members && place[m + 1] == place[m] + 1 ? run[m + 1] + 1 : 1;
+  fold->sums_only = true;
+  for (size_t row = 0; row < plan.rows; row++) {
+    const uint32_t count = plan.offsets.data[row + 1] - plan.offsets.data[row];
+    fold->sums_only = fold->sums_only && count > 1 && count <= kMostTerms;
+  }
   for (uint32_t kind : {KVFOLD_KEYS, KVFOLD_VALUES}) {
     const kvfold_weights &weights = kind == KVFOLD_KEYS ? plan.key_weights : plan.value_weights;
     const float *begin = weights.data.data;

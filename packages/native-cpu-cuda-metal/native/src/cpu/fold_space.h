@@ -10,9 +10,9 @@ namespace kvfold {
 namespace cpu {
 
 struct FoldSpace {
-  static constexpr size_t kStageBytes = 16384;
-  /// Of the cells of a batch. Memory has time to answer while one is made; from 16 to 64 KB it made no difference.
-  static constexpr size_t kBatchBytes = 32768;
+  static constexpr size_t kStageBytes = 8192;
+  /// Of the cells of a batch: two and the stage fit the nearest cache, and memory has time to answer while one is made.
+  static constexpr size_t kBatchBytes = 16384;
 
   Scratch<float> floats;
   float *member = nullptr, *sum = nullptr;  // [dim] each

@@ -85,29 +85,35 @@ void RowMaker::gather_composite(size_t to, RowBatch *into) const {
   }
 }
 
-/// With weights and ends of the plan itself: only the places of the members are new with every tensor.
+/// Rows from `from` on for gather_plain().
+size_t RowMaker::plain_end(size_t from, size_t to) const {
+  const uint32_t *offsets = fold_.plan->offsets.data;
+  const size_t last = std::min(to, from + RowBatch::kPieces), most = offsets[from] + RowBatch::kTerms;
+  if (fold_.sums_only && offsets[last] <= most) return last;
+  size_t row = from;
+  for (; row < last && offsets[row + 1] <= most; row++) {
+    const size_t members = offsets[row + 1] - offsets[row];
+    if (members > kMostTerms || (members == 1 && keeps(row))) break;
+  }
+  return row;
+}
+
+/// With weights and ends of the plan itself: only where the members lie is new with every tensor.
 void RowMaker::gather_plain(size_t to, RowBatch *into) const {
   const kvfold_plan &plan = *fold_.plan;
-  const uint32_t *offsets = plan.offsets.data, *place = fold_.member_place.data();
-  const size_t from = into->end, first = offsets[from], bytes = tensor_.row_bytes;
-  size_t row = from;
-  for (; row < to && row - from < RowBatch::kPieces; row++) {
-    const size_t members = offsets[row + 1] - offsets[row];
-    if (members > kMostTerms || offsets[row + 1] - first > RowBatch::kTerms || (members == 1 && keeps(row))) break;
-  }
-  const uint8_t *const slots = tensor_.data, *const log = log_;
-  const size_t terms = offsets[row] - first;
+  const size_t from = into->end, row = plain_end(from, to);
+  const size_t first = plan.offsets.data[from], terms = plan.offsets.data[row] - first, bytes = tensor_.row_bytes;
+  const uint32_t *place = fold_.member_place.data() + first, *run = fold_.member_run.data() + first;
   size_t runs = 0;
-  for (size_t i = 0; i < terms; i++) {
-    const uint32_t at = place[first + i];
-    into->from[i] = ((at & Fold::kLogged) == 0 ? slots : log) + size_t{at & ~Fold::kLogged} * bytes;
-    if (i > 0 && at == place[first + i - 1] + 1) continue;
-    if (runs > 0) into->run_ends[runs - 1] = into->from[i - 1] + bytes;
-    into->run_begins[runs++] = into->from[i];
+  for (size_t i = 0; i < terms; runs++) {
+    const uint8_t *at = ((place[i] & Fold::kLogged) == 0 ? tensor_.data : log_) + size_t{place[i] & ~Fold::kLogged} * bytes;
+    const size_t end = std::min<size_t>(terms, i + run[i]);
+    into->run_begins[runs] = at;
+    for (; i < end; i++, at += bytes) into->from[i] = at;
+    into->run_ends[runs] = at;
   }
-  if (runs > 0) into->run_ends[runs - 1] = into->from[terms - 1] + bytes;
   into->plan_weights = recipe_.weights(0) + first;
-  into->plan_ends = offsets + from + 1;
+  into->plan_ends = plan.offsets.data + from + 1;
   into->plan_first = static_cast<uint32_t>(first);
   into->end = row;
   into->pieces = row - from;

@@ -42,6 +42,7 @@ class RowMaker {
  private:
   void gather_composite(size_t to, RowBatch *into) const;
   void gather_plain(size_t to, RowBatch *into) const;
+  size_t plain_end(size_t from, size_t to) const;
   void gather_sums(size_t to, RowBatch *into) const;
   bool turned(size_t row, size_t head) const;
   bool turned_anywhere(size_t row, size_t heads) const;

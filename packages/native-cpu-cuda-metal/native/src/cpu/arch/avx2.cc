@@ -115,11 +115,15 @@ struct Vec : X86Levels {
     const size_t head = (32 - reinterpret_cast<uintptr_t>(to) % 32) % 32;
     size_t i = head < bytes ? head : bytes;
     if (i > 0) memcpy(to, from, i);
-    for (; i + 64 <= bytes; i += 64) {
-      const __m256i *line = reinterpret_cast<const __m256i *>(from + i);
-      const __m256i x = _mm256_loadu_si256(line), y = _mm256_loadu_si256(line + 1);
-      _mm256_stream_si256(reinterpret_cast<__m256i *>(to + i), x);
-      _mm256_stream_si256(reinterpret_cast<__m256i *>(to + i + 32), y);
+    for (; i + 128 <= bytes; i += 128) {
+      const __m256i *lines = reinterpret_cast<const __m256i *>(from + i);
+      __m256i *out = reinterpret_cast<__m256i *>(to + i);
+      const __m256i a = _mm256_loadu_si256(lines), b = _mm256_loadu_si256(lines + 1);
+      const __m256i c = _mm256_loadu_si256(lines + 2), d = _mm256_loadu_si256(lines + 3);
+      _mm256_stream_si256(out, a);
+      _mm256_stream_si256(out + 1, b);
+      _mm256_stream_si256(out + 2, c);
+      _mm256_stream_si256(out + 3, d);
     }
     for (; i + 32 <= bytes; i += 32) {
       const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from + i));

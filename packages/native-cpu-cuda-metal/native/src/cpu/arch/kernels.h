@@ -10,8 +10,10 @@
 
 #if defined(__GNUC__)
 #define KVFOLD_INLINE inline __attribute__((always_inline))
+#define KVFOLD_NOINLINE __attribute__((noinline))
 #else
 #define KVFOLD_INLINE inline
+#define KVFOLD_NOINLINE
 #endif
 
 namespace kvfold {

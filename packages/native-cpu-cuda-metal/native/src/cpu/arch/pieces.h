@@ -18,17 +18,13 @@ class Meanwhile {
   /// `bytes` will be made.
   Meanwhile(const Runs &ahead, const Stream &behind, size_t bytes)
       : ahead_(ahead), behind_(behind), lines_a_byte_(share(ahead.lines, bytes)),
-        sent_a_byte_(share(behind.bytes, bytes)) {}
+        sent_a_byte_(share(behind.bytes, bytes)),
+        at_once_(lines_a_byte_ * kSeldom <= kAsked * kOne ? kSeldom : kAsked * kOne / lines_a_byte_), rest_(at_once_) {}
 
   /// So many bytes more have been made.
   void made(size_t bytes) {
-    lines_due_ += bytes * lines_a_byte_;
-    const size_t lines = lines_due_ / kOne;
-    lines_due_ %= kOne;
-    if (lines <= static_cast<size_t>(line_end_ - line_) / 64) ask_here(lines);
-    else ask(lines);
-    sent_due_ += bytes * sent_a_byte_;
-    if (sent_due_ / kOne >= sent_ + kLeastSent) send_lines(sent_due_ / kOne);
+    rest_ -= static_cast<ptrdiff_t>(bytes);
+    if (rest_ <= 0) catch_up();
   }
   void finish() {
     ask(SIZE_MAX);
@@ -37,27 +33,41 @@ class Meanwhile {
 
  private:
   static constexpr uint64_t kOne = 1 << 16;
-  static constexpr size_t kLeastSent = 256, kShort = 4;
+  /// Lines asked for at once, or at least after so many bytes made, and bytes sent at once. Seldom, because it costs
+  /// instructions; but everything waits while memory is asked for more than it takes.
+  static constexpr size_t kAsked = 8, kSeldom = 512, kSent = 512;
+  static constexpr size_t kLines = 4;
 
   static uint64_t share(size_t of, size_t bytes) { return bytes == 0 ? 0 : of * kOne / bytes; }
 
+  KVFOLD_NOINLINE void catch_up() {
+    const size_t due = static_cast<size_t>(at_once_ - rest_);
+    rest_ = at_once_;
+    lines_due_ += due * lines_a_byte_;
+    const size_t lines = lines_due_ / kOne / kLines * kLines;
+    lines_due_ -= lines * kOne;
+    if (lines <= static_cast<size_t>(line_end_ - line_) / 64) ask_here(lines);
+    else ask(lines);
+    sent_due_ += due * sent_a_byte_;
+    if (sent_due_ >= next_sent_) send_more();
+  }
   /// Of the run at hand.
   void ask_here(size_t lines) {
-    const uint8_t *line = line_, *end = line + 64 * lines;
-    for (; lines >= 4; lines -= 4, line += 256) {
+    const uint8_t *line = line_, *end = line + 64 * lines, *fours = end - 64 * (lines % kLines);
+    line_ = end;
+    for (; line < fours; line += 64 * kLines) {
       prefetch(line);
       prefetch(line + 64);
       prefetch(line + 128);
       prefetch(line + 192);
     }
     for (; line < end; line += 64) prefetch(line);
-    line_ = end;
   }
   /// Short runs at once.
   void ask(size_t lines) {
     while (lines > 0) {
       if (line_ == line_end_ && !next_run()) return;
-      const size_t left = static_cast<size_t>(line_end_ - line_) / 64, wanted = lines > kShort ? lines : kShort;
+      const size_t left = static_cast<size_t>(line_end_ - line_) / 64, wanted = lines > kLines ? lines : kLines;
       ask_here(wanted < left ? wanted : left);
       lines -= left < lines ? left : lines;
     }
@@ -70,8 +80,12 @@ class Meanwhile {
     run_++;
     return true;
   }
-  /// As far as `at`, or less by a part of a line.
-  void send_lines(size_t at) { send(at - reinterpret_cast<uintptr_t>(behind_.to + at) % 64); }
+  /// Whole lines.
+  KVFOLD_NOINLINE void send_more() {
+    const size_t at = sent_due_ / kOne;
+    send(at - reinterpret_cast<uintptr_t>(behind_.to + at) % 64);
+    next_sent_ = (sent_ + kSent) * kOne;
+  }
   void send(size_t at) {
     if (at > sent_) V::stream(behind_.to + sent_, behind_.from + sent_, at - sent_);
     sent_ = at;
@@ -80,7 +94,9 @@ class Meanwhile {
   const Runs &ahead_;
   const Stream &behind_;
   const uint64_t lines_a_byte_, sent_a_byte_;
-  uint64_t lines_due_ = 0, sent_due_ = 0;
+  const ptrdiff_t at_once_;  // bytes between two times that something is done
+  ptrdiff_t rest_;           // of them those to be made until then
+  uint64_t lines_due_ = 0, sent_due_ = 0, next_sent_ = kSent * kOne;
   size_t run_ = 0, sent_ = 0;
   const uint8_t *line_ = nullptr, *line_end_ = nullptr;
 };
@@ -97,30 +113,53 @@ static inline void copy_bytes(uint8_t *to, const uint8_t *from, size_t bytes) {
   memcpy(to + bytes - 32, from + bytes - 32, 32);
 }
 
-/// The terms of piece i.
+/// The terms of one piece.
 struct Terms {
   const uint8_t *const *from;
   const float *weights;
   size_t count;
-  Terms(const Pieces &pieces, size_t i) {
-    const uint32_t begin = i == 0 ? pieces.first : pieces.ends[i - 1], at = begin - pieces.first;
-    from = pieces.from + at;
-    weights = pieces.weights + at;
-    count = pieces.ends[i] - begin;
-  }
-  bool is_copy() const { return count == 1 && weights[0] == 1.0f; }
 };
+
+/// Piece after piece.
+class TermReader {
+ public:
+  TermReader(const Pieces &pieces, size_t piece)
+      : end_(pieces.ends + piece), at_(piece == 0 ? pieces.first : end_[-1]), from_(pieces.from + (at_ - pieces.first)),
+        weights_(pieces.weights + (at_ - pieces.first)) {}
+
+  Terms next() {
+    const size_t count = *end_ - at_;
+    const Terms terms{from_, weights_, count};
+    at_ = *end_++;
+    from_ += count;
+    weights_ += count;
+    return terms;
+  }
+
+ private:
+  const uint32_t *end_;
+  uint32_t at_;
+  const uint8_t *const *from_;
+  const float *weights_;
+};
+
+/// Whether piece i is its only term.
+static inline bool is_copy(const Pieces &pieces, size_t i) {
+  const uint32_t begin = i == 0 ? pieces.first : pieces.ends[i - 1];
+  return pieces.ends[i] == begin + 1 && pieces.weights[begin - pieces.first] == 1.0f;
+}
 
 template <typename V, typename Rows>
 static void make_pieces(const Pieces &pieces, const Runs &ahead, const Stream &behind, size_t count, uint8_t *to) {
   const size_t bytes = Rows::bytes(count), most = kCopied / bytes + 1;
   Meanwhile<V> meanwhile(ahead, behind, pieces.count * bytes);
   for (size_t i = 0; i < pieces.count;) {
-    const bool copies = Terms(pieces, i).is_copy();
+    const bool copies = is_copy(pieces, i);
     size_t end = i + 1;
-    while (end < pieces.count && Terms(pieces, end).is_copy() == copies && !(copies && end - i == most)) end++;
+    while (end < pieces.count && is_copy(pieces, end) == copies && !(copies && end - i == most)) end++;
     if (copies) {
-      for (size_t piece = i; piece < end; piece++) copy_bytes(to + piece * bytes, Terms(pieces, piece).from[0], bytes);
+      TermReader reader(pieces, i);
+      for (size_t piece = i; piece < end; piece++) copy_bytes(to + piece * bytes, reader.next().from[0], bytes);
       meanwhile.made((end - i) * bytes);
     } else {
       Rows::sum(pieces, i, end, to + i * bytes, count, &meanwhile);

@@ -3,6 +3,8 @@
 #ifndef KVFOLD_CPU_ARCH_Q8_SUMS_H
 #define KVFOLD_CPU_ARCH_Q8_SUMS_H
 
+#include <type_traits>
+
 #include "cpu/arch/pieces.h"
 #include "cpu/half.h"
 
@@ -24,7 +26,7 @@ class Q8Sums {
 
   /// Pieces [begin, end) of `blocks` blocks each.
   Q8Sums(const Pieces &pieces, size_t begin, size_t end, size_t blocks, Meanwhile<V> *meanwhile)
-      : pieces_(pieces), end_(end), blocks_(blocks), meanwhile_(meanwhile), piece_(begin) {}
+      : blocks_(blocks), meanwhile_(meanwhile), reader_(pieces, begin), left_(end - begin) {}
 
   /// Group after group; what a step waits for has been computed while an earlier group was added up.
   void run(uint8_t *to) {
@@ -34,23 +36,26 @@ class Q8Sums {
       const Group &group = groups_[turn];
       turn ^= 1;
       gather(&groups_[turn]);
-      Sums &sums = sums_[turn];
-      add(group, &sums);
-      scale(group, &sums);
-      to = store(sums, to);
+      add(group, &sums_);
+      scale(group, &sums_);
+      to = store(sums_, to);
     }
   }
 
  private:
   using Reg = typename V::Reg;
-  static constexpr size_t kStep = 6, kBlocks = 32, kLanes = kBlocks + V::kWidth;
+  static constexpr size_t kBlocks = 64, kLanes = kBlocks + V::kWidth;
+  /// Blocks that are stored before memory gets its share of work.
+  static constexpr size_t kStep = 4;
   /// Of the bytes of a block, so that memory does not rest during any step.
   static constexpr size_t kGatherShare = 8, kStoreShare = 8, kAddShare = kBlockBytes - kGatherShare - kStoreShare;
 
   /// Blocks that follow each other in the new rows: those of some pieces, or as many of one long piece.
   struct Group {
-    size_t piece, parts, each;  // pieces from `piece` on, and blocks of each
-    size_t at;                  // bytes of a piece before them
+    size_t parts, each;  // pieces, and blocks of each
+    size_t at;           // bytes of a piece before them
+    const uint8_t *const *from[kBlocks];  // [parts] terms
+    size_t count[kBlocks];                // [parts] and how many
     float total[kLanes];
     uint32_t factor[kMostTerms * kLanes];  // [members, kLanes], twice in every word
   };
@@ -65,126 +70,135 @@ class Q8Sums {
 
   void gather(Group *group) {
     group->parts = 0;
-    if (piece_ == end_) return;
-    group->piece = piece_;
+    if (left_ == 0) return;
     group->at = at_ * kBlockBytes;
     if (blocks_ <= kBlocks) {
-      const size_t left = end_ - piece_, most = kBlocks / blocks_;
+      const size_t most = kBlocks / blocks_;
       group->each = blocks_;
-      group->parts = left < most ? left : most;
-      piece_ += group->parts;
+      group->parts = left_ < most ? left_ : most;
+      left_ -= group->parts;
     } else {
       const size_t left = blocks_ - at_;
       group->each = left < kBlocks ? left : kBlocks;
       group->parts = 1;
-      at_ += group->each;
-      if (at_ == blocks_) {
-        at_ = 0;
-        piece_++;
-      }
+      at_ = left == group->each ? 0 : at_ + group->each;
+      left_ -= at_ == 0;
     }
-    for (size_t i = 0; i < group->parts; i++) {
-      make_factors(Terms(pieces_, group->piece + i), i * group->each, group);
-      gathered_ += group->each;
-      if (gathered_ < 2 * kStep) continue;
-      meanwhile_->made(gathered_ * kGatherShare);
-      gathered_ = 0;
-    }
+    make_factors<0, V::kWidth - 1>(group->each % V::kWidth, group);
   }
 
-  /// A vector of blocks after another. Lanes behind those of a part belong to the next one, which comes later.
-  static void make_factors(const Terms &terms, size_t lane, Group *group) {
-    size_t blocks = group->each, at = group->at;
-    float *total = group->total + lane;
-    uint32_t *factor = group->factor + lane;
-    for (; blocks >= V::kWidth; blocks -= V::kWidth) {
-      make_lanes<V::kWidth>(terms, at, total, factor);
-      at += V::kWidth * kBlockBytes;
-      total += V::kWidth;
-      factor += V::kWidth;
-    }
-    if (blocks > 0) make_few_lanes<V::kWidth - 1>(blocks, terms, at, total, factor);
-  }
   /// In halves, so that no number of blocks is asked for last.
-  template <size_t most, size_t least = 1>
-  static void make_few_lanes(size_t blocks, const Terms &terms, size_t at, float *total, uint32_t *factor) {
+  template <size_t least, size_t most>
+  void make_factors(size_t rest, Group *group) {
     constexpr size_t middle = (least + most + 1) / 2;
-    if constexpr (least == most) make_lanes<most>(terms, at, total, factor);
-    else if (blocks >= middle) make_few_lanes<most, middle>(blocks, terms, at, total, factor);
-    else make_few_lanes<middle - 1, least>(blocks, terms, at, total, factor);
+    if constexpr (least == most) make_factors_of<most>(group);
+    else if (rest >= middle) make_factors<middle, most>(rest, group);
+    else make_factors<least, middle - 1>(rest, group);
   }
+  /// A vector of blocks after another. Lanes behind those of a part belong to the next one, which comes later.
+  template <size_t rest>
+  KVFOLD_NOINLINE void make_factors_of(Group *group) {
+    const size_t vectors = group->each / V::kWidth, parts = group->parts;
+    float *total = group->total;
+    uint32_t *factor = group->factor;
+    for (size_t i = 0; i < parts; i++) {
+      size_t at = group->at;
+      if (at == 0) terms_ = reader_.next();
+      const Terms terms = terms_;
+      group->from[i] = terms.from;
+      group->count[i] = terms.count;
+      for (size_t v = 0; v < vectors; v++) {
+        make_lanes<V::kWidth>(terms, at, total, factor);
+        at += V::kWidth * kBlockBytes;
+        total += V::kWidth;
+        factor += V::kWidth;
+      }
+      if constexpr (rest > 0) make_lanes<rest>(terms, at, total, factor);
+      total += rest;
+      factor += rest;
+    }
+  }
+  /// Products of four members stay in registers.
   template <size_t blocks>
-  static void make_lanes(const Terms &terms, size_t at, float *total, uint32_t *factor) {
-    float products[kMostTerms * V::kWidth];
-    Reg sum = V::zero();
-    each_term(terms.count, [&](size_t m) {
-      const Reg product = V::mul(V::set1(terms.weights[m]), V::template load_scales<blocks>(terms.from[m] + at));
-      V::store(products + m * V::kWidth, product);
-      sum = V::add(sum, V::abs(product));
-    });
+  KVFOLD_INLINE void make_lanes(const Terms &terms, size_t at, float *total, uint32_t *factor) {
+    if (terms.count == 4) make_lanes_of<blocks>(std::integral_constant<size_t, 4>(), terms, at, total, factor);
+    else make_lanes_of<blocks>(terms.count, terms, at, total, factor);
+    meanwhile_->made(blocks * kGatherShare);
+  }
+  template <size_t blocks, typename Count>
+  static KVFOLD_INLINE void make_lanes_of(Count count, const Terms &terms, size_t at, float *total, uint32_t *factor) {
+    Reg product[kMostTerms], sum = V::zero();
+    for (size_t m = 0; m < count; m++) {
+      product[m] = V::mul(V::set1(terms.weights[m]), V::template load_scales<blocks>(terms.from[m] + at));
+      sum = V::add(sum, V::abs(product[m]));
+    }
     V::store(total, sum);
     const Reg unit = V::at_least(sum, kQ8Least, V::div(V::set1(kQ8Full), sum));
-    each_term(terms.count, [&](size_t m) {
-      const Reg share = V::mul(V::load(products + m * V::kWidth), unit);
-      V::store_words(factor + m * kLanes, V::greater(share, V::set1(-32767.0f)));
-    });
-  }
-  /// Four at a time.
-  template <typename Work>
-  static void each_term(size_t count, const Work &work) {
-    size_t m = 0;
-    for (; m + 4 <= count; m += 4) {
-      work(m);
-      work(m + 1);
-      work(m + 2);
-      work(m + 3);
-    }
-    for (; m < count; m++) work(m);
+    for (size_t m = 0; m < count; m++)
+      V::store_words(factor + m * kLanes, V::greater(V::mul(product[m], unit), V::set1(-32767.0f)));
   }
 
   void add(const Group &group, Sums *sums) {
-    const size_t each = group.each;
-    sums->blocks = group.parts * each;
-    for (size_t i = 0, lane = 0; i < group.parts; i++, lane += each) {
-      const Terms terms(pieces_, group.piece + i);
-      add_terms(terms.count, {terms.from, group.at + 2, group.factor + lane, kLanes, each},
-                sums->word + lane * kChannels, sums->largest + lane);
+    sums->blocks = group.parts * group.each;
+    for (size_t i = 0, end = 0; i < group.parts; i = end) {
+      const size_t count = group.count[i];
+      for (end = i + 1; end < group.parts && group.count[end] == count;) end++;
+      switch (count) {
+        case 1: add_alike<1>(group, i, end, sums); break;
+        case 2: add_alike<2>(group, i, end, sums); break;
+        case 3: add_alike<3>(group, i, end, sums); break;
+        case 4: add_alike<4>(group, i, end, sums); break;
+        default: add_many(group, i, end, sums);
+      }
     }
   }
-
-  /// Four members at a time.
-  void add_terms(size_t count, Levels levels, int16_t *word, uint32_t *largest) {
-    if (count <= 4) return add_some<true>(count, levels, word, largest);
-    const auto nothing = [](size_t) {};
-    V::template add_levels<4, true, false>(levels, word, largest, nothing);
-    for (count -= 4;; count -= 4) {
-      levels.from += 4;
-      levels.factor += 4 * levels.stride;
-      if (count <= 4) return add_some<false>(count, levels, word, largest);
-      V::template add_levels<4, false, false>(levels, word, largest, nothing);
-    }
+  template <typename Work>
+  static KVFOLD_INLINE void each_part(const Group &group, size_t begin, size_t end, const Work &work) {
+    const size_t each = group.each, at = group.at + 2;
+    size_t lane = begin * each;
+    for (size_t i = begin; i < end; i++, lane += each)
+      work({group.from[i], at, group.factor + lane, kLanes, each}, group.count[i], lane);
   }
-  /// The last ones.
-  template <bool first>
-  void add_some(size_t members, const Levels &levels, int16_t *word, uint32_t *largest) {
-    const auto pass = [this](size_t blocks) {
-      added_ += blocks;
-      if (added_ < kStep) return;
-      meanwhile_->made(added_ * kAddShare);
-      added_ = 0;
-    };
+  /// Parts [begin, end), all of them of that many members.
+  template <size_t members>
+  KVFOLD_NOINLINE void add_alike(const Group &group, size_t begin, size_t end, Sums *sums) {
+    Meanwhile<V> *const meanwhile = meanwhile_;
+    const auto pass = [=](size_t blocks) { meanwhile->made(blocks * kAddShare); };
+    each_part(group, begin, end, [=](const Levels &levels, size_t, size_t lane) {
+      V::template add_levels<members, true, true>(levels, sums->word + lane * kChannels, sums->largest + lane, pass);
+    });
+  }
+  /// Of none, or of more than four: four at a time.
+  KVFOLD_NOINLINE void add_many(const Group &group, size_t begin, size_t end, Sums *sums) {
+    Meanwhile<V> *const meanwhile = meanwhile_;
+    each_part(group, begin, end, [=](Levels levels, size_t count, size_t lane) {
+      const auto pass = [=](size_t blocks) { meanwhile->made(blocks * kAddShare / (count / 4 + 1)); };
+      int16_t *word = sums->word + lane * kChannels;
+      uint32_t *largest = sums->largest + lane;
+      if (count == 0) return V::template add_levels<0, true, true>(levels, word, largest, pass);
+      V::template add_levels<4, true, false>(levels, word, largest, pass);
+      for (count -= 4;; count -= 4) {
+        levels.from += 4;
+        levels.factor += 4 * levels.stride;
+        if (count <= 4) return add_last(count, levels, word, largest, pass);
+        V::template add_levels<4, false, false>(levels, word, largest, pass);
+      }
+    });
+  }
+  template <typename Pass>
+  static void add_last(size_t members, const Levels &levels, int16_t *word, uint32_t *largest,
+                       const Pass &pass) {
     switch (members) {
-      case 0: return V::template add_levels<0, first, true>(levels, word, largest, pass);
-      case 1: return V::template add_levels<1, first, true>(levels, word, largest, pass);
-      case 2: return V::template add_levels<2, first, true>(levels, word, largest, pass);
-      case 3: return V::template add_levels<3, first, true>(levels, word, largest, pass);
-      default: return V::template add_levels<4, first, true>(levels, word, largest, pass);
+      case 1: return V::template add_levels<1, false, true>(levels, word, largest, pass);
+      case 2: return V::template add_levels<2, false, true>(levels, word, largest, pass);
+      case 3: return V::template add_levels<3, false, true>(levels, word, largest, pass);
+      default: return V::template add_levels<4, false, true>(levels, word, largest, pass);
     }
   }
 
   /// Multiplied by the power of two `shift` the largest magnitude is in [2^14, 2^15), so its inverse has 15 bits.
   static void scale(const Group &group, Sums *sums) {
-    for (size_t b = 0; b < sums->blocks; b += V::kWidth) {
+    for (size_t b = 0, blocks = sums->blocks; b < blocks; b += V::kWidth) {
       const Reg largest = V::load_largest(sums->largest + b);
       const Reg unit = V::mul(V::load(group.total + b), V::set1(kQ8Scale));
       V::store_f16(sums->scale + 2 * b, V::mul(largest, unit));
@@ -196,28 +210,27 @@ class Q8Sums {
   }
 
   uint8_t *store(const Sums &sums, uint8_t *to) {
-    const auto one = [&](size_t b, uint8_t *block) {
-      memcpy(block, sums.scale + 2 * b, 2);
-      V::store_sums(sums.word + b * kChannels, sums.shift[b], sums.inverse[b], block + 2);
-    };
+    const size_t blocks = sums.blocks;
     size_t b = 0;
-    for (; b + 2 <= sums.blocks; b += 2, to += 2 * kBlockBytes) {
-      one(b, to);
-      one(b + 1, to + kBlockBytes);
-      if (b % 8 == 6) meanwhile_->made(8 * kStoreShare);
+    for (; b + kStep <= blocks; b += kStep, to += kStep * kBlockBytes) {
+      for (size_t i = 0; i < kStep; i++) store_block(sums, b + i, to + i * kBlockBytes);
+      meanwhile_->made(kStep * kStoreShare);
     }
-    if (b == sums.blocks) return to;
-    one(b, to);
-    return to + kBlockBytes;
+    for (; b < blocks; b++, to += kBlockBytes) store_block(sums, b, to);
+    return to;
+  }
+  static KVFOLD_INLINE void store_block(const Sums &sums, size_t b, uint8_t *to) {
+    memcpy(to, sums.scale + 2 * b, 2);
+    V::store_sums(sums.word + b * kChannels, sums.shift[b], sums.inverse[b], to + 2);
   }
 
-  const Pieces &pieces_;
-  const size_t end_, blocks_;
+  const size_t blocks_;
   Meanwhile<V> *const meanwhile_;
-  size_t piece_, at_ = 0;            // the next to be gathered
-  size_t gathered_ = 0, added_ = 0;  // blocks that `meanwhile` does not know of
+  TermReader reader_;
+  size_t left_, at_ = 0;  // pieces to be gathered, and blocks of the first of them that have been
+  Terms terms_{nullptr, nullptr, 0};  // of the piece at hand
   Group groups_[2];
-  Sums sums_[2];
+  Sums sums_;
 };
 
 }  // namespace cpu

@@ -103,8 +103,9 @@ struct Elements {
   /// Pieces [begin, end).
   static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count,
                   Meanwhile<V> *meanwhile) {
+    TermReader reader(pieces, begin);
     for (size_t piece = begin; piece < end; piece++, to += bytes(count)) {
-      const Terms terms(pieces, piece);
+      const Terms terms = reader.next();
       size_t i = 0;
       for (; i + 8 * kWidth <= count; i += 8 * kWidth) {
         sum_at<8>(terms, to, i * E::kBytes);
@@ -290,8 +291,9 @@ struct Blocks {
   static void sum(const Pieces &pieces, size_t begin, size_t end, uint8_t *to, size_t count,
                   Meanwhile<V> *meanwhile) {
     Outgoing out(to);
+    TermReader reader(pieces, begin);
     for (size_t piece = begin; piece < end; piece++) {
-      const Terms terms(pieces, piece);
+      const Terms terms = reader.next();
       for (size_t at = 0, left = count / kChunk; left > 0;) {
         const size_t blocks = left < out.room() ? left : out.room();
         meanwhile->made(blocks * B::kBytes);

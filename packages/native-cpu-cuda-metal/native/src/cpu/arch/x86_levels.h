@@ -12,6 +12,14 @@ struct X86Levels {
   /// Added to a float of magnitude up to 2^22 it leaves the nearest integer in the low bits.
   static constexpr float kToInteger = 0x1.8p23f;
 
+  /// Compilers load what they use twice in both places, but half of the blocks lie over two cache lines.
+  static __m256i load_once(const uint8_t *from) {
+    __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from));
+#if defined(__GNUC__)
+    asm("" : "+x"(bytes));
+#endif
+    return bytes;
+  }
   static __m256i words(const int16_t *from) { return _mm256_load_si256(reinterpret_cast<const __m256i *>(from)); }
   static void keep(int16_t *to, __m256i x) { _mm256_store_si256(reinterpret_cast<__m256i *>(to), x); }
   static __m256i high_bytes() { return _mm256_set1_epi16(static_cast<short>(0xff00)); }
@@ -33,30 +41,27 @@ struct X86Levels {
 
   /// Channels 0 2 4 .. 30, then 1 3 5 .. 31: one byte of a word is shifted up, the other is there.
   template <size_t members, bool first, bool last, typename Pass>
-  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest, const Pass &pass) {
+  static KVFOLD_INLINE void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest, const Pass &pass) {
     const uint8_t *block[members > 0 ? members : 1];
     for (size_t m = 0; m < members; m++) block[m] = levels.from[m] + levels.at;
     const uint32_t *factor = levels.factor;
     const size_t stride = levels.stride;
     size_t b = 0, at = 0;
-    for (; b + 4 <= levels.blocks; b += 4, at += 4 * 34) {
+    for (; b + 2 <= levels.blocks; b += 2, at += 2 * 34) {
       add_block<members, first, last>(block, at, factor + b, stride, sum + 32 * b, largest + b);
       add_block<members, first, last>(block, at + 34, factor + b + 1, stride, sum + 32 * b + 32, largest + b + 1);
-      add_block<members, first, last>(block, at + 68, factor + b + 2, stride, sum + 32 * b + 64, largest + b + 2);
-      add_block<members, first, last>(block, at + 102, factor + b + 3, stride, sum + 32 * b + 96, largest + b + 3);
-      pass(4);
+      pass(2);
     }
-    const size_t rest = levels.blocks - b;
-    for (; b < levels.blocks; b++, at += 34)
-      add_block<members, first, last>(block, at, factor + b, stride, sum + 32 * b, largest + b);
-    if (rest > 0) pass(rest);
+    if (b == levels.blocks) return;
+    add_block<members, first, last>(block, at, factor + b, stride, sum + 32 * b, largest + b);
+    pass(1);
   }
   template <size_t members, bool first, bool last>
   static KVFOLD_INLINE void add_block(const uint8_t *const *block, size_t at, const uint32_t *factor, size_t stride,
                                       int16_t *sum, uint32_t *largest) {
     __m256i even = first ? _mm256_setzero_si256() : words(sum), odd = first ? even : words(sum + 16);
     for (size_t m = 0; m < members; m++) {
-      const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(block[m] + at));
+      const __m256i q = load_once(block[m] + at);
       const __m256i by = _mm256_set1_epi32(static_cast<int>(factor[m * stride]));
       const __m256i low = _mm256_mulhrs_epi16(_mm256_slli_epi16(q, 8), by);
       const __m256i high = _mm256_mulhrs_epi16(_mm256_and_si256(q, high_bytes()), by);
@@ -75,14 +80,13 @@ struct X86Levels {
   }
 
   static __m256i to_level(__m256i sum, __m256i shift, __m256i inverse) {
-    const __m256i level = _mm256_mulhrs_epi16(_mm256_mullo_epi16(sum, shift), inverse);
-    return _mm256_add_epi16(level, _mm256_set1_epi16(64));
+    return _mm256_mulhrs_epi16(_mm256_mullo_epi16(sum, shift), inverse);
   }
   static void store_sums(const int16_t *sum, uint32_t shift, uint32_t inverse, uint8_t *to) {
     const __m256i up = _mm256_set1_epi32(static_cast<int>(shift)), by = _mm256_set1_epi32(static_cast<int>(inverse));
-    const __m256i even = _mm256_srli_epi16(to_level(words(sum), up, by), 7);
-    const __m256i odd = _mm256_slli_epi16(to_level(words(sum + 16), up, by), 1);
-    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), _mm256_blendv_epi8(even, odd, high_bytes()));
+    const __m256i even = _mm256_mulhrs_epi16(to_level(words(sum), up, by), _mm256_set1_epi16(256));
+    const __m256i odd = _mm256_add_epi16(to_level(words(sum + 16), up, by), _mm256_set1_epi16(64));
+    _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), _mm256_blendv_epi8(even, _mm256_slli_epi16(odd, 1), high_bytes()));
   }
 };
 
