@@ -161,6 +161,23 @@ void pieces(const Kernels &fast, const Kernels &plain, int32_t type, cases::Rand
   CHECK_MESSAGE(same(a, c), fast.isa);
 }
 
+/// Pieces without ends, while slices are asked for.
+void copies(const Kernels &fast, int32_t type, cases::Random *random) {
+  const size_t count = random_count(type, random), bytes = bytes_of(type, count), pieces = random->below(40);
+  Guarded cells((pieces + 1) * bytes), made(pieces * bytes), expected(pieces * bytes);
+  for (size_t i = 0; i < (pieces + 1) * bytes; i++) cells.data()[i] = static_cast<uint8_t>(random->below(256));
+  std::vector<const uint8_t *> from, ahead;
+  for (size_t i = 0; i < pieces; i++) {
+    from.push_back(cells.data() + random->below(static_cast<uint32_t>(pieces + 1)) * bytes);
+    std::memcpy(expected.data() + i * bytes, from.back(), bytes);
+  }
+  for (size_t i = random->below(40); i > 0; i--)
+    ahead.push_back(cells.data() + random->below(static_cast<uint32_t>(pieces + 1)) * bytes);
+  fast.make(type, {from.data(), nullptr, nullptr, pieces}, {ahead.data(), nullptr, bytes, ahead.size(), 0},
+            {nullptr, nullptr, 0}, count, made.data());
+  CHECK_MESSAGE(same(made, expected), fast.isa);
+}
+
 void lanes(const Kernels &fast, const Kernels &plain, int32_t type, cases::Random *random) {
   const size_t cells = 1 + random->below(50), rows = random->below(20), bytes = type_size(type).bytes;
   std::vector<float> values = floats(cells, random);
@@ -320,6 +337,7 @@ int main(int count, char **arguments) {
       for (int32_t type : kTypes) {
         storage(*fast, *plain, type, &random);
         pieces(*fast, *plain, type, &random);
+        copies(*fast, type, &random);
         if (!is_block_type(type)) lanes(*fast, *plain, type, &random);
       }
       turns(*fast, *plain, &random);

@@ -19,6 +19,7 @@ struct RowBatch {
 
   size_t begin = 0, end = 0;
   size_t pieces = 0, terms = 0;
+  bool copies = false;  // every piece is a term
   // of a plan's own, where these are used instead of the lists below
   const float *plan_weights = nullptr;
   const uint32_t *plan_ends = nullptr;
@@ -34,16 +35,18 @@ struct RowBatch {
     begin = end = row;
     pieces = terms = runs = 0;
     plan_ends = nullptr;
+    copies = false;
   }
   bool empty() const { return begin == end; }
-  /// Where the terms lie; without runs each by itself, of `bytes`.
+  /// Where the terms lie; copies are slices of `bytes`.
   Runs places(size_t bytes) const {
-    if (runs == 0) return {from, nullptr, bytes, terms, terms * (bytes / 64 + 1)};
+    if (copies) return {from, nullptr, bytes, terms, 0};
     size_t lines = runs;
     for (size_t i = 0; i < runs; i++) lines += static_cast<size_t>(run_ends[i] - run_begins[i]) / 64;
     return {run_begins, run_ends, 0, runs, lines};
   }
   Pieces list() const {
+    if (copies) return {from, nullptr, nullptr, terms};
     if (plan_ends != nullptr) return {from, plan_weights, plan_ends, pieces, plan_first};
     return {from, weights, ends, pieces};
   }

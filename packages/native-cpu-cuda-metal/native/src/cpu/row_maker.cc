@@ -30,10 +30,7 @@ size_t RowMaker::composite_cell(size_t row, size_t head) const {
 }
 
 const uint8_t *RowMaker::slice(size_t cell, size_t head) const {
-  const uint32_t place = place_[cell];
-  const uint8_t *row = (place & Fold::kLogged) == 0 ? tensor_.data + size_t{place} * tensor_.row_bytes
-                                                    : log_ + size_t{place & ~Fold::kLogged} * tensor_.row_bytes;
-  return row + head * tensor_.slice_bytes;
+  return at(place_[cell]) + head * tensor_.slice_bytes;
 }
 
 bool RowMaker::keeps(size_t row) const {
@@ -47,7 +44,7 @@ bool RowMaker::keeps(size_t row) const {
 
 size_t RowMaker::source_bytes() const {
   const kvfold_plan &plan = *fold_.plan;
-  if (plan.layout == KVFOLD_COMPOSITE) return tensor_.row_bytes;
+  if (plan.layout == KVFOLD_COMPOSITE) return tensor_.heads * (tensor_.slice_bytes / 64 + 1) * 64;  // whole lines
   return static_cast<size_t>(plan.members.length) * tensor_.row_bytes / plan.rows;
 }
 
@@ -76,13 +73,17 @@ void RowMaker::gather(size_t from, size_t to, RowBatch *batch) const {
 }
 
 void RowMaker::gather_composite(size_t to, RowBatch *into) const {
-  BatchWriter batch(into);
-  for (; batch.row() < to && batch.has_room(tensor_.heads, tensor_.heads); batch.end_row()) {
-    for (size_t head = 0; head < tensor_.heads; head++) {
-      batch.add_term(slice(composite_cell(batch.row(), head), head), 1.0f);
-      batch.end_piece();
-    }
+  const size_t rows = fold_.plan->rows, heads = tensor_.heads, from = into->end;
+  const size_t end = std::min(to, from + RowBatch::kTerms / heads);
+  const uint32_t *cells = fold_.plan->members.data + size_t{recipe_.layer} * fold_.plan->kv_heads * rows;
+  const uint8_t **slice = into->from;
+  for (size_t row = from; row < end; row++) {
+    for (size_t head = 0; head < heads; head++)
+      *slice++ = at(place_[cells[head * rows + row]]) + head * tensor_.slice_bytes;
   }
+  into->copies = true;
+  into->end = end;
+  into->terms = (end - from) * heads;
 }
 
 /// Rows from `from` on for gather_plain().
@@ -101,22 +102,22 @@ size_t RowMaker::plain_end(size_t from, size_t to) const {
 /// With weights and ends of the plan itself: only where the members lie is new with every tensor.
 void RowMaker::gather_plain(size_t to, RowBatch *into) const {
   const kvfold_plan &plan = *fold_.plan;
-  const size_t from = into->end, row = plain_end(from, to);
-  const size_t first = plan.offsets.data[from], terms = plan.offsets.data[row] - first, bytes = tensor_.row_bytes;
+  const size_t from = into->end, end = plain_end(from, to);
+  const size_t first = plan.offsets.data[from], terms = plan.offsets.data[end] - first, bytes = tensor_.row_bytes;
   const uint32_t *place = fold_.member_place.data() + first, *run = fold_.member_run.data() + first;
   size_t runs = 0;
   for (size_t i = 0; i < terms; runs++) {
-    const uint8_t *at = ((place[i] & Fold::kLogged) == 0 ? tensor_.data : log_) + size_t{place[i] & ~Fold::kLogged} * bytes;
-    const size_t end = std::min<size_t>(terms, i + run[i]);
-    into->run_begins[runs] = at;
-    for (; i < end; i++, at += bytes) into->from[i] = at;
-    into->run_ends[runs] = at;
+    const uint8_t *row = at(place[i]);
+    const size_t after = std::min<size_t>(terms, i + run[i]);
+    into->run_begins[runs] = row;
+    for (; i < after; i++, row += bytes) into->from[i] = row;
+    into->run_ends[runs] = row;
   }
   into->plan_weights = recipe_.weights(0) + first;
   into->plan_ends = plan.offsets.data + from + 1;
   into->plan_first = static_cast<uint32_t>(first);
-  into->end = row;
-  into->pieces = row - from;
+  into->end = end;
+  into->pieces = end - from;
   into->terms = terms;
   into->runs = runs;
 }

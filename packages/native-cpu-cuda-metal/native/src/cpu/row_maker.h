@@ -40,6 +40,10 @@ class RowMaker {
   int64_t copied_cell(size_t row, size_t head) const { return recipe_.copied_cell(row, head); }
 
  private:
+  /// Bytes of a row at a place of the fold.
+  const uint8_t *at(uint32_t place) const {
+    return ((place & Fold::kLogged) == 0 ? tensor_.data : log_) + size_t{place & ~Fold::kLogged} * tensor_.row_bytes;
+  }
   void gather_composite(size_t to, RowBatch *into) const;
   void gather_plain(size_t to, RowBatch *into) const;
   size_t plain_end(size_t from, size_t to) const;

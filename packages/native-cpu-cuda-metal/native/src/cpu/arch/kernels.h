@@ -23,19 +23,20 @@ namespace cpu {
 constexpr size_t kMostTerms = kQ8Terms;
 
 /// Pieces of new rows, all of one size, one behind the other. Piece i is made of the terms [ends[i - 1], ends[i]), counted
-/// from `first` on: their weighted sum, or the bytes of a single term of weight 1.
+/// from `first` on: their weighted sum, or the bytes of a single term of weight 1. Without ends each is the bytes of a
+/// term of its own.
 struct Pieces {
   const uint8_t *const *from;  // [terms]
-  const float *weights;        // [terms]
-  const uint32_t *ends;        // [count]
+  const float *weights;        // [terms], or NULL without ends
+  const uint32_t *ends;        // [count], or NULL
   size_t count;
   uint32_t first = 0;
 };
 
-/// What will be read soon, in that order, and about how many cache lines it takes.
+/// What will be read soon, in that order: some runs that take about so many cache lines, or slices of `bytes` each.
 struct Runs {
   const uint8_t *const *begin;  // [count]
-  const uint8_t *const *end;    // [count], or NULL: each is of `bytes`
+  const uint8_t *const *end;    // [count], or NULL: slices
   size_t bytes, count, lines;
 };
 
