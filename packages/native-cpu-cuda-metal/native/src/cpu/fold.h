@@ -10,6 +10,7 @@
 #include "cpu/change.h"
 #include "cpu/fold_space.h"
 #include "cpu/fold_tasks.h"
+#include "cpu/member_table.h"
 #include "cpu/slices.h"
 #include "kvfold/backend.h"
 
@@ -43,10 +44,7 @@ struct Fold final : Change {
   std::vector<TensorWork> tensors;  // [layers, keys then values]
   Scratch<uint32_t> row_of_slot;    // [capacity] row that overwrites a slot, or kNotWritten
   Scratch<uint32_t> place;          // [cells] slot of a cell, or kLogged and the row of the undo log where it is
-  Scratch<uint32_t> member_place;   // [members] of a shared plan: place of the cell
-  Scratch<uint32_t> member_run;     // [members] how many, from this one on, have places that follow each other
-  bool plain[2] = {false, false};   // keys, values: all layers and heads have the same weights, and none is 0
-  bool sums_only = false;           // of a shared plan: every row has some members, not too many for a batch
+  MemberTable members;              // of a shared plan
   std::unique_ptr<FoldSpace[]> spaces;  // of each thread
   uint32_t space_count = 0;
   // staged folds only

@@ -81,29 +81,6 @@ kvfold_status reserve_undo(Fold *fold, kvfold_error *error) {
   return KVFOLD_OK;
 }
 
-/// Shared plans: where the members are, looked up once for all tensors.
-kvfold_status place_members(Fold *fold, kvfold_error *error) {
-  const kvfold_plan &plan = *fold->plan;
-  if (plan.layout != KVFOLD_SHARED) return KVFOLD_OK;
-  const size_t members = static_cast<size_t>(plan.members.length);
-  if (!fold->member_place.allocate(members) || !fold->member_run.allocate(members))
-    return fail_memory(error, "the places of the members");
-  uint32_t *place = fold->member_place.data(), *run = fold->member_run.data();
-  for (size_t m = 0; m < members; m++) place[m] = fold->place[plan.members.data[m]];
-  for (size_t m = members; m-- > 0;) run[m] = m + 1 < members && place[m + 1] == place[m] + 1 ? run[m + 1] + 1 : 1;
-  fold->sums_only = true;
-  for (size_t row = 0; row < plan.rows; row++) {
-    const uint32_t count = plan.offsets.data[row + 1] - plan.offsets.data[row];
-    fold->sums_only = fold->sums_only && count > 1 && count <= kMostTerms;
-  }
-  for (uint32_t kind : {KVFOLD_KEYS, KVFOLD_VALUES}) {
-    const kvfold_weights &weights = kind == KVFOLD_KEYS ? plan.key_weights : plan.value_weights;
-    const float *begin = weights.data.data;
-    fold->plain[kind] = weights.scope == KVFOLD_SCOPE_ALL && std::find(begin, begin + members, 0.0f) == begin + members;
-  }
-  return KVFOLD_OK;
-}
-
 kvfold_status reserve_spaces(Fold *fold, uint32_t threads, kvfold_error *error) {
   size_t dim = 0, stage = FoldSpace::kStageBytes;
   bool lanes = false;
@@ -133,7 +110,8 @@ kvfold_status prepare(Fold *fold, const kvfold_target &target, const kvfold_plan
   fold->tensors = std::vector<TensorWork>(size_t{2} * memory.layer_count);
   fold->staged = changed_values(plan) != nullptr;
   if (kvfold_status status = place_cells(fold, error)) return status;
-  if (kvfold_status status = place_members(fold, error)) return status;
+  if (plan.layout == KVFOLD_SHARED && !fold->members.fill(plan, fold->place.data()))
+    return fail_memory(error, "the places of the members");
   if (kvfold_status status = reserve_spaces(fold, options->threads, error)) return status;
   if (fold->staged && !fold->table.allocate(most_heads(memory), plan.rows))
     return fail(error, KVFOLD_STATUS_PLAN_LIMIT, "%u rows of %u heads are too many", plan.rows, most_heads(memory));

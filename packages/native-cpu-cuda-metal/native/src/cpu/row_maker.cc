@@ -21,7 +21,7 @@ RowMaker::RowMaker(const Fold &fold, uint32_t index, From from)
            layer_.rope_pairing != KVFOLD_ROPE_NONE;
   const bool mapped = turns_ && sources != nullptr && sources[recipe_.layer].length != 0;
   uniform_ = plan.layout == KVFOLD_SHARED && weights.scope != KVFOLD_SCOPE_HEAD && !mapped;
-  plain_ = uniform_ && from == From::log && !turns_ && fold.plain[recipe_.kind];
+  plain_ = uniform_ && from == From::log && !turns_ && fold.members.plain[recipe_.kind];
 }
 
 size_t RowMaker::composite_cell(size_t row, size_t head) const {
@@ -90,7 +90,7 @@ void RowMaker::gather_composite(size_t to, RowBatch *into) const {
 size_t RowMaker::plain_end(size_t from, size_t to) const {
   const uint32_t *offsets = fold_.plan->offsets.data;
   const size_t last = std::min(to, from + RowBatch::kPieces), most = offsets[from] + RowBatch::kTerms;
-  if (fold_.sums_only && offsets[last] <= most) return last;
+  if (fold_.members.sums && offsets[last] <= most) return last;
   size_t row = from;
   for (; row < last && offsets[row + 1] <= most; row++) {
     const size_t members = offsets[row + 1] - offsets[row];
@@ -104,9 +104,11 @@ void RowMaker::gather_plain(size_t to, RowBatch *into) const {
   const kvfold_plan &plan = *fold_.plan;
   const size_t from = into->end, end = plain_end(from, to);
   const size_t first = plan.offsets.data[from], terms = plan.offsets.data[end] - first, bytes = tensor_.row_bytes;
-  const uint32_t *place = fold_.member_place.data() + first, *run = fold_.member_run.data() + first;
+  const uint32_t *place = fold_.members.place.data() + first, *run = fold_.members.run.data() + first;
+  into->copies = fold_.members.copies[recipe_.kind];
   size_t runs = 0;
-  for (size_t i = 0; i < terms; runs++) {
+  for (size_t i = 0; i < terms && into->copies; i++) into->from[i] = at(place[i]);
+  for (size_t i = 0; i < terms && !into->copies; runs++) {
     const uint8_t *row = at(place[i]);
     const size_t after = std::min<size_t>(terms, i + run[i]);
     into->run_begins[runs] = row;

@@ -24,6 +24,7 @@ class RowMaker {
   void gather(size_t from, size_t to, RowBatch *batch) const;
   /// Channels of a piece of a batch.
   size_t piece_channels() const { return uniform_ ? size_t{tensor_.heads} * tensor_.dim : tensor_.dim; }
+  size_t piece_bytes() const { return uniform_ ? tensor_.row_bytes : tensor_.slice_bytes; }
   /// Asks for the cells of a row.
   void prefetch_row(size_t row) const;
   /// out: [row bytes]

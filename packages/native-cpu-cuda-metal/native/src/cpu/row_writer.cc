@@ -68,7 +68,7 @@ void RowWriter::make_block(size_t from, size_t to) {
   for (size_t row = from; row < to;) {
     if (!now_->empty()) {
       gather(now_->end, next_);
-      kernels().make(rows_.tensor.type, now_->list(), next_->places(rows_.tensor.slice_bytes), outbox_.take(),
+      kernels().make(rows_.tensor.type, now_->list(), next_->places(maker_.piece_bytes()), outbox_.take(),
                      maker_.piece_channels(), stage + (row - from) * bytes);
       row = now_->end;
       std::swap(now_, next_);

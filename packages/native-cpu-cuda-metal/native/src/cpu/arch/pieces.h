@@ -11,6 +11,11 @@
 namespace kvfold {
 namespace cpu {
 
+static inline void prefetch_slice(const uint8_t *slice, size_t bytes) {
+  for (const uint8_t *line = slice; line < slice + bytes; line += 64) prefetch(line);
+  prefetch(slice + bytes - 1);
+}
+
 /// What is done while pieces are made, a share for every byte of theirs.
 template <typename V>
 class Meanwhile {
@@ -79,11 +84,8 @@ class Meanwhile {
   }
   void ask_slices(size_t slices) {
     const size_t left = ahead_.count - run_;
-    for (const size_t end = run_ + (slices < left ? slices : left); run_ < end; run_++) {
-      const uint8_t *slice = ahead_.begin[run_];
-      for (const uint8_t *line = slice; line < slice + ahead_.bytes; line += 64) prefetch(line);
-      prefetch(slice + ahead_.bytes - 1);
-    }
+    for (const size_t end = run_ + (slices < left ? slices : left); run_ < end; run_++)
+      prefetch_slice(ahead_.begin[run_], ahead_.bytes);
   }
   bool next_run() {
     if (run_ == ahead_.count) return false;
@@ -172,9 +174,7 @@ static void copy_pieces(const Pieces &pieces, size_t bytes, uint8_t *to, Meanwhi
     end = pieces.count - i < most ? pieces.count : i + most;
     meanwhile->made((end - i) * bytes);
     for (; i < end; i++, to += bytes) {
-      const uint8_t *later = pieces.from[i + kAskedAgain < pieces.count ? i + kAskedAgain : i];
-      prefetch(later);
-      prefetch(later + bytes - 1);
+      if (i + kAskedAgain < pieces.count) prefetch_slice(pieces.from[i + kAskedAgain], bytes);
       copy_bytes(to, pieces.from[i], bytes);
     }
   }
