@@ -1,3 +1,4 @@
+// What does not depend on a tensor, counted once; RowMaker looks it up for every row.
 #include "cpu/member_table.h"
 
 #include <algorithm>
