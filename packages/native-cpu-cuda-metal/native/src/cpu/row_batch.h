@@ -24,6 +24,7 @@ struct RowBatch {
   const float *plan_weights = nullptr;
   const uint32_t *plan_ends = nullptr;
   uint32_t plan_first = 0;
+  bool plan_sums = false;  // no row is a copy
   const uint8_t *from[kTerms];
   float weights[kTerms];
   uint32_t ends[kPieces];
@@ -47,7 +48,7 @@ struct RowBatch {
   }
   Pieces list() const {
     if (copies) return {from, nullptr, nullptr, terms};
-    if (plan_ends != nullptr) return {from, plan_weights, plan_ends, pieces, plan_first};
+    if (plan_ends != nullptr) return {from, plan_weights, plan_ends, pieces, plan_first, plan_sums};
     return {from, weights, ends, pieces};
   }
 };

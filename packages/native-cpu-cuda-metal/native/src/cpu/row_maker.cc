@@ -118,6 +118,7 @@ void RowMaker::gather_plain(size_t to, RowBatch *into) const {
   into->plan_weights = recipe_.weights(0) + first;
   into->plan_ends = plan.offsets.data + from + 1;
   into->plan_first = static_cast<uint32_t>(first);
+  into->plan_sums = fold_.members.sums;
   into->end = end;
   into->pieces = end - from;
   into->terms = terms;

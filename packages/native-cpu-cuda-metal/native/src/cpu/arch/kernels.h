@@ -31,6 +31,7 @@ struct Pieces {
   const uint32_t *ends;        // [count], or NULL
   size_t count;
   uint32_t first = 0;
+  bool sums = false;  // no piece is a copy
 };
 
 /// What will be read soon, in that order: some runs that take about so many cache lines, or slices of `bytes` each.

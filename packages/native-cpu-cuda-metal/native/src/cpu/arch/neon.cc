@@ -74,14 +74,15 @@ struct Vec {
   }
   /// Channels 0 2 4 .. 14, 1 3 5 .. 15, and the same of the other half.
   template <size_t members, bool first, bool last, typename Pass>
-  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest, const Pass &pass) {
+  static void add_levels(const Levels &levels, Lanes *lanes, const Pass &pass) {
     for (size_t b = 0, at = levels.at; b < levels.blocks; b++, at += 34) {
       uint16x8_t best = vdupq_n_u16(0);
-      for (size_t half = 0; half < 32; half += 16, sum += 16) {
+      for (size_t half = 0; half < 32; half += 16, lanes->sum += 16) {
+        int16_t *const sum = lanes->sum;
         int16x8_t even = first ? vdupq_n_s16(0) : vld1q_s16(sum), odd = first ? even : vld1q_s16(sum + 8);
         for (size_t m = 0; m < members; m++) {
           const int16x8_t q = vreinterpretq_s16_u8(vld1q_u8(levels.from[m] + at + half));
-          const int16x8_t by = vdupq_n_s16(static_cast<int16_t>(levels.factor[m * levels.stride + b]));
+          const int16x8_t by = vdupq_n_s16(static_cast<int16_t>(lanes->factor[m * lanes->stride]));
           even = vaddq_s16(even, vqrdmulhq_s16(vshlq_n_s16(q, 8), by));
           odd = vaddq_s16(odd, vqrdmulhq_s16(vandq_s16(q, vdupq_n_s16(static_cast<int16_t>(0xff00))), by));
         }
@@ -90,7 +91,9 @@ struct Vec {
         best = vmaxq_u16(best, vreinterpretq_u16_s16(vabsq_s16(even)));
         best = vmaxq_u16(best, vreinterpretq_u16_s16(vabsq_s16(odd)));
       }
-      if (last) largest[b] = vmaxvq_u16(best);
+      if (last) *lanes->largest = vmaxvq_u16(best);
+      lanes->factor++;
+      lanes->largest++;
       pass(1);
     }
   }

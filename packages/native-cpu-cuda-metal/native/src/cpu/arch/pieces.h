@@ -22,8 +22,9 @@ class Meanwhile {
  public:
   /// `bytes` will be made.
   Meanwhile(const Runs &ahead, const Stream &behind, size_t bytes)
-      : ahead_(ahead), behind_(behind), asked_a_byte_(share(ahead.end != nullptr ? ahead.lines : ahead.count, bytes)),
-        sent_a_byte_(share(behind.bytes, bytes)), at_once_(often(ahead, asked_a_byte_)), rest_(at_once_) {}
+      : ahead_(ahead), behind_(behind), slices_(kAsked / (ahead.bytes / 64 + 1) + 1),
+        pause_(ahead.end != nullptr ? pause(bytes, ahead.lines, kAsked) : pause(bytes, ahead.count, slices_)),
+        rest_(pause_), sent_a_pause_(bytes == 0 ? 0 : pause_ * behind.bytes * kOne / bytes) {}
 
   /// So many bytes more have been made.
   void made(size_t bytes) {
@@ -37,52 +38,52 @@ class Meanwhile {
   }
 
  private:
-  static constexpr uint64_t kOne = 1 << 16;
-  /// Lines asked for at once, or at least after so many bytes made, and bytes sent at once. Seldom, because it costs
-  /// instructions; but everything waits while memory is asked for more than it takes.
-  static constexpr size_t kAsked = 8, kSeldom = 512, kSent = 512;
-  static constexpr size_t kLines = 4;
+  static constexpr uint64_t kOne = 1 << 10;
+  /// Lines asked for and bytes sent at once: seldom, because it costs instructions; but everything waits while memory is
+  /// asked for more than it takes.
+  static constexpr size_t kAsked = 8, kSent = 512;
+  static constexpr size_t kShortest = 16, kLongest = 512;
+  static constexpr size_t kShort = 4;
 
-  static uint64_t share(size_t of, size_t bytes) { return bytes == 0 ? 0 : of * kOne / bytes; }
-  static ptrdiff_t often(const Runs &ahead, uint64_t asked_a_byte) {
-    const uint64_t asked = (ahead.end != nullptr ? kAsked : kAsked / (ahead.bytes / 64 + 1) + 1) * kOne;
-    return static_cast<ptrdiff_t>(asked_a_byte * kSeldom <= asked ? kSeldom : asked / asked_a_byte);
+  /// Bytes to be made between two times that `at_once` of all that is wanted is asked for.
+  static size_t pause(size_t bytes, size_t wanted, size_t at_once) {
+    if (bytes * at_once >= wanted * kLongest) return kLongest;
+    const size_t even = bytes * at_once / wanted;
+    return even < kShortest ? kShortest : even;
   }
 
   KVFOLD_NOINLINE void catch_up() {
-    const size_t due = static_cast<size_t>(at_once_ - rest_);
-    rest_ = at_once_;
-    asked_due_ += due * asked_a_byte_;
-    const size_t asked = asked_due_ / kOne, lines = asked / kLines * kLines;
-    if (ahead_.end == nullptr) ask_slices(asked);
-    else if (lines <= static_cast<size_t>(line_end_ - line_) / 64) ask_here(lines);
-    else ask(lines);
-    asked_due_ -= (ahead_.end == nullptr ? asked : lines) * kOne;
-    sent_due_ += due * sent_a_byte_;
+    do {
+      if (ahead_.end == nullptr) ask_slices(slices_);
+      else if (static_cast<size_t>(line_end_ - line_) >= 64 * kAsked) ask_here(kAsked);
+      else ask(kAsked);
+      sent_due_ += sent_a_pause_;
+      rest_ += static_cast<ptrdiff_t>(pause_);
+    } while (rest_ <= 0);
     if (sent_due_ >= next_sent_) send_more();
   }
   /// Of the run at hand.
   void ask_here(size_t lines) {
-    const uint8_t *line = line_, *end = line + 64 * lines, *fours = end - 64 * (lines % kLines);
-    line_ = end;
-    for (; line < fours; line += 64 * kLines) {
+    const uint8_t *line = line_;
+    line_ += 64 * lines;
+    for (; lines >= 4; lines -= 4, line += 256) {
       prefetch(line);
       prefetch(line + 64);
       prefetch(line + 128);
       prefetch(line + 192);
     }
-    for (; line < end; line += 64) prefetch(line);
+    for (; line < line_; line += 64) prefetch(line);
   }
   /// Short runs at once.
-  void ask(size_t lines) {
+  KVFOLD_NOINLINE void ask(size_t lines) {
     while (lines > 0) {
       if (line_ == line_end_ && !next_run()) return;
-      const size_t left = static_cast<size_t>(line_end_ - line_) / 64, wanted = lines > kLines ? lines : kLines;
+      const size_t left = static_cast<size_t>(line_end_ - line_) / 64, wanted = lines > kShort ? lines : kShort;
       ask_here(wanted < left ? wanted : left);
       lines -= left < lines ? left : lines;
     }
   }
-  void ask_slices(size_t slices) {
+  KVFOLD_NOINLINE void ask_slices(size_t slices) {
     const size_t left = ahead_.count - run_;
     for (const size_t end = run_ + (slices < left ? slices : left); run_ < end; run_++)
       prefetch_slice(ahead_.begin[run_], ahead_.bytes);
@@ -95,9 +96,10 @@ class Meanwhile {
     run_++;
     return true;
   }
-  /// Whole lines.
+  /// Whole lines of kSent bytes at least.
   KVFOLD_NOINLINE void send_more() {
     const size_t at = sent_due_ / kOne;
+    if (at > behind_.bytes) return;  // finish() sends the rest
     send(at - reinterpret_cast<uintptr_t>(behind_.to + at) % 64);
     next_sent_ = (sent_ + kSent) * kOne;
   }
@@ -108,10 +110,10 @@ class Meanwhile {
 
   const Runs &ahead_;
   const Stream &behind_;
-  const uint64_t asked_a_byte_, sent_a_byte_;  // lines or slices, and bytes
-  const ptrdiff_t at_once_;  // bytes between two times that something is done
-  ptrdiff_t rest_;           // of them those to be made until then
-  uint64_t asked_due_ = 0, sent_due_ = 0, next_sent_ = kSent * kOne;
+  const size_t slices_, pause_;
+  ptrdiff_t rest_;  // of a pause
+  const uint64_t sent_a_pause_;  // like what follows kOne for a byte
+  uint64_t sent_due_ = 0, next_sent_ = kSent * kOne;
   size_t run_ = 0, sent_ = 0;
   const uint8_t *line_ = nullptr, *line_end_ = nullptr;
 };
@@ -186,8 +188,8 @@ static void make_pieces(const Pieces &pieces, const Runs &ahead, const Stream &b
   Meanwhile<V> meanwhile(ahead, behind, pieces.count * bytes);
   if (pieces.ends == nullptr) copy_pieces(pieces, bytes, to, &meanwhile);
   for (size_t i = 0; i < pieces.count && pieces.ends != nullptr;) {
-    const bool copies = is_copy(pieces, i);
-    size_t end = i + 1;
+    const bool copies = !pieces.sums && is_copy(pieces, i);
+    size_t end = pieces.sums ? pieces.count : i + 1;
     while (end < pieces.count && is_copy(pieces, end) == copies && !(copies && end - i == most)) end++;
     if (copies) {
       TermReader reader(pieces, i);

@@ -11,12 +11,18 @@
 namespace kvfold {
 namespace cpu {
 
-/// Blocks that follow each other, of a few members, and what their integers are multiplied by.
+/// Blocks of a piece: of member m the integers of the first are at from[m] + at.
 struct Levels {
-  const uint8_t *const *from;  // of member m the integers of the first block are at from[m] + at
-  size_t at;
-  const uint32_t *factor;  // of block b and member m: factor[m stride + b]
-  size_t stride, blocks;
+  const uint8_t *const *from;
+  size_t at, blocks;
+};
+
+/// Where the sums of one block after another go, and what is known of it.
+struct Lanes {
+  const uint32_t *factor;  // of member m: factor[m stride]
+  size_t stride;
+  int16_t *sum;       // [32]
+  uint32_t *largest;
 };
 
 template <typename V>
@@ -46,7 +52,7 @@ class Q8Sums {
   using Reg = typename V::Reg;
   static constexpr size_t kBlocks = 64, kLanes = kBlocks + V::kWidth;
   /// Blocks that are stored before memory gets its share of work.
-  static constexpr size_t kStep = 4;
+  static constexpr size_t kStep = 8;
   /// Of the bytes of a block, so that memory does not rest during any step.
   static constexpr size_t kGatherShare = 8, kStoreShare = 8, kAddShare = kBlockBytes - kGatherShare - kStoreShare;
 
@@ -152,48 +158,48 @@ class Q8Sums {
       }
     }
   }
-  template <typename Work>
-  static KVFOLD_INLINE void each_part(const Group &group, size_t begin, size_t end, const Work &work) {
-    const size_t each = group.each, at = group.at + 2;
-    size_t lane = begin * each;
-    for (size_t i = begin; i < end; i++, lane += each)
-      work({group.from[i], at, group.factor + lane, kLanes, each}, group.count[i], lane);
-  }
   /// Parts [begin, end), all of them of that many members.
   template <size_t members>
   KVFOLD_NOINLINE void add_alike(const Group &group, size_t begin, size_t end, Sums *sums) {
     Meanwhile<V> *const meanwhile = meanwhile_;
-    const auto pass = [=](size_t blocks) { meanwhile->made(blocks * kAddShare); };
-    each_part(group, begin, end, [=](const Levels &levels, size_t, size_t lane) {
-      V::template add_levels<members, true, true>(levels, sums->word + lane * kChannels, sums->largest + lane, pass);
-    });
+    const size_t each = group.each, at = group.at + 2;
+    Lanes lanes = lanes_at(group, begin * each, sums);
+    for (size_t i = begin; i < end; i++) {
+      V::template add_levels<members, true, true>({group.from[i], at, each}, &lanes,
+                                                  [=](size_t blocks) { meanwhile->made(blocks * kAddShare); });
+    }
   }
   /// Of none, or of more than four: four at a time.
   KVFOLD_NOINLINE void add_many(const Group &group, size_t begin, size_t end, Sums *sums) {
-    Meanwhile<V> *const meanwhile = meanwhile_;
-    each_part(group, begin, end, [=](Levels levels, size_t count, size_t lane) {
-      const auto pass = [=](size_t blocks) { meanwhile->made(blocks * kAddShare / (count / 4 + 1)); };
-      int16_t *word = sums->word + lane * kChannels;
-      uint32_t *largest = sums->largest + lane;
-      if (count == 0) return V::template add_levels<0, true, true>(levels, word, largest, pass);
-      V::template add_levels<4, true, false>(levels, word, largest, pass);
-      for (count -= 4;; count -= 4) {
+    for (size_t i = begin; i < end; i++) {
+      size_t count = group.count[i];
+      const size_t share = kAddShare / (count / 4 + 1);
+      const auto pass = [=](size_t blocks) { meanwhile_->made(blocks * share); };
+      const Lanes begins = lanes_at(group, i * group.each, sums);
+      Levels levels{group.from[i], group.at + 2, group.each};
+      Lanes lanes = begins;
+      if (count == 0) V::template add_levels<0, true, true>(levels, &lanes, pass);
+      else V::template add_levels<4, true, false>(levels, &lanes, pass);
+      for (size_t done = 4; done < count; done += 4) {
         levels.from += 4;
-        levels.factor += 4 * levels.stride;
-        if (count <= 4) return add_last(count, levels, word, largest, pass);
-        V::template add_levels<4, false, false>(levels, word, largest, pass);
+        lanes = begins;
+        lanes.factor += done * kLanes;
+        add_more(count - done, levels, &lanes, pass);
       }
-    });
+    }
   }
   template <typename Pass>
-  static void add_last(size_t members, const Levels &levels, int16_t *word, uint32_t *largest,
-                       const Pass &pass) {
+  static void add_more(size_t members, const Levels &levels, Lanes *lanes, const Pass &pass) {
     switch (members) {
-      case 1: return V::template add_levels<1, false, true>(levels, word, largest, pass);
-      case 2: return V::template add_levels<2, false, true>(levels, word, largest, pass);
-      case 3: return V::template add_levels<3, false, true>(levels, word, largest, pass);
-      default: return V::template add_levels<4, false, true>(levels, word, largest, pass);
+      case 1: return V::template add_levels<1, false, true>(levels, lanes, pass);
+      case 2: return V::template add_levels<2, false, true>(levels, lanes, pass);
+      case 3: return V::template add_levels<3, false, true>(levels, lanes, pass);
+      case 4: return V::template add_levels<4, false, true>(levels, lanes, pass);
+      default: return V::template add_levels<4, false, false>(levels, lanes, pass);
     }
+  }
+  static Lanes lanes_at(const Group &group, size_t lane, Sums *sums) {
+    return {group.factor + lane, kLanes, sums->word + lane * kChannels, sums->largest + lane};
   }
 
   /// Multiplied by the power of two `shift` the largest magnitude is in [2^14, 2^15), so its inverse has 15 bits.

@@ -90,19 +90,23 @@ struct Vec {
   }
   /// sum (+)= round(256 * integers * factor / 2^15), [blocks, 32]; with `first` there is nothing there yet, with `last`
   /// the largest magnitude of every block is left for load_largest(). The order of channels in a sum is a table's own.
-  /// Now and then pass(blocks) is called, with how many have been done since.
+  /// Now and then pass(blocks) is called, with how many have been done since. Leaves the lanes behind the blocks.
   template <size_t members, bool first, bool last, typename Pass>
-  static void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest, const Pass &pass) {
-    for (size_t b = 0, at = levels.at; b < levels.blocks; b++, at += 34, sum += 32) {
+  static void add_levels(const Levels &levels, Lanes *lanes, const Pass &pass) {
+    for (size_t b = 0, at = levels.at; b < levels.blocks; b++, at += 34) {
+      int16_t *const sum = lanes->sum;
       for (size_t i = 0; i < 32 && first; i++) sum[i] = 0;
       for (size_t m = 0; m < members; m++) {
         const uint8_t *q = levels.from[m] + at;
         for (size_t i = 0; i < 32; i++) {
           const int level = static_cast<int8_t>(q[i]) * 256;
-          sum[i] = static_cast<int16_t>(sum[i] + product(level, levels.factor[m * levels.stride + b]));
+          sum[i] = static_cast<int16_t>(sum[i] + product(level, lanes->factor[m * lanes->stride]));
         }
       }
-      if (last) largest[b] = largest_of(sum);
+      if (last) *lanes->largest = largest_of(sum);
+      lanes->factor++;
+      lanes->sum += 32;
+      lanes->largest++;
       pass(1);
     }
   }

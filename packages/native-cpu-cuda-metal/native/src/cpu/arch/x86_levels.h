@@ -41,28 +41,31 @@ struct X86Levels {
 
   /// Channels 0 2 4 .. 30, then 1 3 5 .. 31: one byte of a word is shifted up, the other is there.
   template <size_t members, bool first, bool last, typename Pass>
-  static KVFOLD_INLINE void add_levels(const Levels &levels, int16_t *sum, uint32_t *largest, const Pass &pass) {
+  static KVFOLD_INLINE void add_levels(const Levels &levels, Lanes *lanes, const Pass &pass) {
     const uint8_t *block[members > 0 ? members : 1];
     for (size_t m = 0; m < members; m++) block[m] = levels.from[m] + levels.at;
-    const uint32_t *factor = levels.factor;
-    const size_t stride = levels.stride;
-    size_t b = 0, at = 0;
-    for (; b + 2 <= levels.blocks; b += 2, at += 2 * 34) {
-      add_block<members, first, last>(block, at, factor + b, stride, sum + 32 * b, largest + b);
-      add_block<members, first, last>(block, at + 34, factor + b + 1, stride, sum + 32 * b + 32, largest + b + 1);
-      pass(2);
+    size_t at = 0, left = levels.blocks;
+    for (; left >= 8; left -= 8) {
+      for (size_t pair = 0; pair < 4; pair++, at += 2 * 34) add_two<members, first, last>(block, at, lanes);
+      pass(8);
     }
-    if (b == levels.blocks) return;
-    add_block<members, first, last>(block, at, factor + b, stride, sum + 32 * b, largest + b);
-    pass(1);
+    if (left == 0) return;
+    for (size_t pair = left / 2; pair > 0; pair--, at += 2 * 34) add_two<members, first, last>(block, at, lanes);
+    if (left % 2 != 0) add_block<members, first, last>(block, at, lanes);
+    pass(left);
   }
   template <size_t members, bool first, bool last>
-  static KVFOLD_INLINE void add_block(const uint8_t *const *block, size_t at, const uint32_t *factor, size_t stride,
-                                      int16_t *sum, uint32_t *largest) {
+  static KVFOLD_INLINE void add_two(const uint8_t *const *block, size_t at, Lanes *lanes) {
+    add_block<members, first, last>(block, at, lanes);
+    add_block<members, first, last>(block, at + 34, lanes);
+  }
+  template <size_t members, bool first, bool last>
+  static KVFOLD_INLINE void add_block(const uint8_t *const *block, size_t at, Lanes *lanes) {
+    int16_t *const sum = lanes->sum;
     __m256i even = first ? _mm256_setzero_si256() : words(sum), odd = first ? even : words(sum + 16);
     for (size_t m = 0; m < members; m++) {
       const __m256i q = load_once(block[m] + at);
-      const __m256i by = _mm256_set1_epi32(static_cast<int>(factor[m * stride]));
+      const __m256i by = _mm256_set1_epi32(static_cast<int>(lanes->factor[m * lanes->stride]));
       const __m256i low = _mm256_mulhrs_epi16(_mm256_slli_epi16(q, 8), by);
       const __m256i high = _mm256_mulhrs_epi16(_mm256_and_si256(q, high_bytes()), by);
       even = first && m == 0 ? low : _mm256_add_epi16(even, low);
@@ -70,7 +73,10 @@ struct X86Levels {
     }
     keep(sum, even);
     keep(sum + 16, odd);
-    if (last) *largest = least_complement(_mm256_max_epu16(_mm256_abs_epi16(even), _mm256_abs_epi16(odd)));
+    if (last) *lanes->largest = least_complement(_mm256_max_epu16(_mm256_abs_epi16(even), _mm256_abs_epi16(odd)));
+    lanes->factor++;
+    lanes->sum += 32;
+    lanes->largest++;
   }
   /// In the low half, and above it where that is.
   static uint32_t least_complement(__m256i magnitude) {
