@@ -42,8 +42,8 @@ class Meanwhile {
   /// Lines asked for and bytes sent at once: seldom, because it costs instructions; but everything waits while memory is
   /// asked for more than it takes.
   static constexpr size_t kAsked = 8, kSent = 512;
-  static constexpr size_t kShortest = 16, kLongest = 512;
-  static constexpr size_t kShort = 4;
+  static constexpr size_t kShortest = 16, kLongest = 512;  // bytes of a pause
+  static constexpr size_t kShort = 4;                      // lines of a run that are asked for together
 
   /// Bytes to be made between two times that `at_once` of all that is wanted is asked for.
   static size_t pause(size_t bytes, size_t wanted, size_t at_once) {
@@ -110,10 +110,10 @@ class Meanwhile {
 
   const Runs &ahead_;
   const Stream &behind_;
-  const size_t slices_, pause_;
-  ptrdiff_t rest_;  // of a pause
-  const uint64_t sent_a_pause_;  // like what follows kOne for a byte
-  uint64_t sent_due_ = 0, next_sent_ = kSent * kOne;
+  const size_t slices_, pause_;  // slices asked for at once, bytes made between two such times
+  ptrdiff_t rest_;               // of a pause
+  const uint64_t sent_a_pause_;                       // in bytes / kOne, as the next two
+  uint64_t sent_due_ = 0, next_sent_ = kSent * kOne;  // so far, and when more is sent
   size_t run_ = 0, sent_ = 0;
   const uint8_t *line_ = nullptr, *line_end_ = nullptr;
 };
