@@ -30,6 +30,7 @@ describe("kernels", () => {
     });
     expectPositive(result.copyGBs, "copyGBs");
     expectPositive(result.peakGFLOPs, "peakGFLOPs");
+    expectPositive(result.readGBs, "readGBs");
     const rows = result.rows as Row[];
     for (const row of rows) {
       expect(row).toMatchObject({ shape: "2x2x32", cells: 64 });
@@ -87,9 +88,9 @@ describe("kernels", () => {
     const args = ["bench", "kernels", "--op", "key-stats", "--type", "f32", "--shape", "64x64x512"];
     const { code, stdout } = await runCli([...args, "--cells", "65536", "--memory", "1", "--json"]);
     expect(code).toBe(0);
-    const { rows, skipped, copyGBs } = parseOnlyLine(stdout);
+    const { rows, skipped, copyGBs, readGBs } = parseOnlyLine(stdout);
     expect(rows).toEqual([]);
-    expect(copyGBs).toBeNull();
+    expect([copyGBs, readGBs]).toEqual([null, null]);
     expect(skipped).toEqual([
       expect.objectContaining({ op: "key-stats", shape: "64x64x512", reason: expect.stringMatching(/GiB/) }),
     ]);

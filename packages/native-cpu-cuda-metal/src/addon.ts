@@ -143,6 +143,7 @@ export interface RawBenchResult {
   readonly rows: readonly RawBenchRow[];
   readonly compute: boolean;
   readonly copy: number;
+  readonly read: number;
   readonly peak: number;
   readonly skipped: string;
   readonly isa: string;

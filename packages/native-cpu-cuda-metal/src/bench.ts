@@ -58,6 +58,11 @@ export interface BenchResult {
   readonly against: "copy" | "peak";
   /** Bytes read plus written a second that the machine copies; 0 when nothing was timed. */
   readonly copyBytes: number;
+  /**
+   * Bytes a second that the machine reads where nothing is written; 0 when nothing was timed. Where a copy moves much
+   * more, what mostly reads (a fold to a quarter: four bytes of five) cannot keep up with it.
+   */
+  readonly readBytes: number;
   /** Floating-point operations a second on registers alone; 0 when nothing was timed. */
   readonly peakOperations: number;
   /** Instruction set of the backend; "" where it is not known. */
@@ -111,6 +116,7 @@ export async function runBench(options: BenchOptions): Promise<BenchResult> {
     })),
     against: raw.compute ? "peak" : "copy",
     copyBytes: raw.copy,
+    readBytes: raw.read,
     peakOperations: raw.peak,
     isa: raw.isa,
     skipped: raw.skipped === "" ? null : raw.skipped,

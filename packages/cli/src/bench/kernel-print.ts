@@ -34,6 +34,7 @@ function asJson(settings: KernelSettings, report: KernelReport): object {
     peakGFLOPs: report.peakGFLOPs,
     rows: report.rows,
     skipped: report.skipped,
+    readGBs: report.readGBs,
     threads: settings.threads,
     runs: settings.runs,
     foldRatio: settings.ratio,
@@ -42,11 +43,13 @@ function asJson(settings: KernelSettings, report: KernelReport): object {
   };
 }
 
-function headline({ threads, runs, ratio }: KernelSettings, { copyGBs, peakGFLOPs }: KernelReport): string {
+function headline({ threads, runs, ratio }: KernelSettings, report: KernelReport): string {
+  const { copyGBs, readGBs, peakGFLOPs } = report;
   const machine =
-    copyGBs === null || peakGFLOPs === null
+    copyGBs === null || readGBs === null || peakGFLOPs === null
       ? "nothing was timed"
-      : `the machine copies ${formatMeasure(copyGBs)} GB/s and reaches ${formatMeasure(peakGFLOPs)} GFLOP/s`;
+      : `the machine copies ${formatMeasure(copyGBs)} GB/s, reads ${formatMeasure(readGBs)} GB/s where nothing is ` +
+        `written, and reaches ${formatMeasure(peakGFLOPs)} GFLOP/s`;
   return `${plural(threads, "thread")}, medians of ${runs} runs, folds at ${ratio}x: ${machine}`;
 }
 

@@ -41,6 +41,7 @@ export interface KernelReport {
   readonly skipped: readonly SkippedCase[];
   /** Medians of what the machine reached beside the operations; null when nothing was timed. */
   readonly copyGBs: number | null;
+  readonly readGBs: number | null;
   readonly peakGFLOPs: number | null;
   /** What ended the run before its end; then the rows are those that were done. */
   readonly interrupted: unknown;
@@ -55,6 +56,7 @@ export async function runKernels(
   const rows: KernelRow[] = [];
   const skipped: SkippedCase[] = [];
   const copies: number[] = [];
+  const reads: number[] = [];
   const peaks: number[] = [];
   let interrupted: unknown;
   const cases = kernelCases(settings);
@@ -64,6 +66,7 @@ export async function runKernels(
       const result = await runBench({ ...settings, ...one, signal });
       if (result.skipped === null) {
         copies.push(result.copyBytes / 1e9);
+        reads.push(result.readBytes / 1e9);
         peaks.push(result.peakOperations / 1e9);
         const made = rowsOf(one, result);
         rows.push(...made);
@@ -80,7 +83,8 @@ export async function runKernels(
     }
   }
   const middle = (values: readonly number[]): number | null => (values.length === 0 ? null : median(values));
-  return { rows, skipped, copyGBs: middle(copies), peakGFLOPs: middle(peaks), interrupted };
+  const machine = { copyGBs: middle(copies), readGBs: middle(reads), peakGFLOPs: middle(peaks) };
+  return { rows, skipped, ...machine, interrupted };
 }
 
 // ---------------------------------------------------------------------------------------------------------------

@@ -18,10 +18,11 @@ const TYPES = Object.keys(DTYPES) as DType[];
 const EXAMPLES = `
 fold, rope and key-stats are set against the bytes that the machine copies, attend and fit against the floating-point
 operations that it reaches on registers; both are measured in the same rounds with the same number of threads. Rounds
-are interleaved, the first one warms up, medians are shown. Bytes are those usefully read plus written.
+are interleaved, the first one warms up, medians are shown. Bytes are those usefully read plus written. Where the
+machine copies much more than it reads alone, no fold keeps up with a copy: most of its bytes are read.
 
-fold:   merge (mean of neighbours), merge-turned (keys rotated to the row first), evict (one cell stays), composite
-        (another cell in every head), each with and without saving the undo log
+fold:   merge (mean of neighbours), merge-turned (keys rotated to the row first), evict (cells picked at random),
+        composite (others in every head), each with and without saving the undo log
 attend: statistics, outputs; fit: one layer, outputs known; rope: all keys turned in place, undo log included
 The whole table takes long: choose --op, --cells or --runs. The backend reference is timed only where it is named.
 

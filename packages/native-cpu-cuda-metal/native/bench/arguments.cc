@@ -53,6 +53,7 @@ bool read_list(const std::string &option, const std::string &part, Arguments *ar
     arguments->types.push_back(type_named(part));
     return arguments->types.back() >= 0;
   }
+  if (option == "--variant") return arguments->common.variants.push_back(part), !part.empty();
   if (option == "--shape" && shape_named(part, &shape)) return arguments->shapes.push_back(shape), true;
   if (option == "--cells" && whole(part, &number)) return arguments->cells.push_back(number), true;
   return false;
@@ -70,7 +71,10 @@ bool read_number(const std::string &option, const std::string &text, Request *co
 }
 
 bool is_list(const std::string &option) {
-  return option == "--op" || option == "--backend" || option == "--type" || option == "--shape" || option == "--cells";
+  for (const char *list : {"--op", "--variant", "--backend", "--type", "--shape", "--cells"}) {
+    if (option == list) return true;
+  }
+  return false;
 }
 
 bool read_option(const std::string &option, const std::string &value, Arguments *arguments) {
@@ -114,6 +118,7 @@ bool read_arguments(int count, char **words, Arguments *arguments, std::string *
 const char *usage() {
   return "kvfold_bench_kernels: times every operation of the backends of this build against the machine itself\n"
          "  --op LIST          fold, rope, key-stats, attend, fit (all)\n"
+         "  --variant LIST     merge, merge-turned, evict, composite of fold, and so on (all)\n"
          "  --backend LIST     (all but reference)\n"
          "  --type LIST        f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 (f16,q8_0)\n"
          "  --shape LIST       layers x KV heads x head size (30x3x64,32x8x128)\n"
@@ -124,7 +129,7 @@ const char *usage() {
          "  --query-rows N     for each KV head; attend and fit (1024)\n"
          "  --memory GIB       what needs more is left out (no limit)\n"
          "  --json             one JSON object at the end\n"
-         "Example: kvfold_bench_kernels --op fold --type f16 --cells 8192 --threads 2\n";
+         "Example: kvfold_bench_kernels --op fold --variant merge --type f16 --cells 8192 --threads 2\n";
 }
 
 }  // namespace bench

@@ -16,7 +16,7 @@ struct Arguments {
   std::vector<int32_t> types;
   std::vector<Shape> shapes;
   std::vector<uint32_t> cells;
-  Request common;  // ratio, threads, runs, query rows, memory limit
+  Request common;  // variants, ratio, threads, runs, query rows, memory limit
   bool json = false;
   bool help = false;
 };

@@ -79,16 +79,17 @@ void finish(const std::vector<double> &yardsticks, bool compute, Row *row) {
 
 kvfold_status time_cases(const Request &request, const Provider &provider, const Cases &cases, Result *result,
                          kvfold_error *error) {
-  CopyYardstick copy;
-  if (!copy.allocate()) return fail_memory(error, "the buffers of the copy");
+  MemoryYardstick memory;
+  if (!memory.allocate()) return fail_memory(error, "the buffers of the copy");
   result->compute = provider.compute;
-  result->copy = copy.measure(request.threads);
+  result->copy = memory.copy(request.threads);
+  result->read = memory.read(request.threads);
   result->peak = measure_peak(request.threads);
   std::vector<double> yardsticks;
   for (const auto &one : cases) result->rows.push_back({one->facts(), {}, 0, 0, 0, 0});
   const kvfold_options options = options_of(request);
   for (uint32_t round = 0; round <= request.runs; round++) {
-    const double yardstick = provider.compute ? measure_peak(request.threads) : copy.measure(request.threads);
+    const double yardstick = provider.compute ? measure_peak(request.threads) : memory.copy(request.threads);
     if (round > 0) yardsticks.push_back(yardstick);
     for (size_t i = 0; i < cases.size(); i++) {
       if (cancelled(&options)) return fail_aborted(error);
@@ -101,6 +102,14 @@ kvfold_status time_cases(const Request &request, const Provider &provider, const
   (provider.compute ? result->peak : result->copy) = median(yardsticks);
   for (Row &row : result->rows) finish(yardsticks, provider.compute, &row);
   return KVFOLD_OK;
+}
+
+void keep_wanted(const std::vector<std::string> &variants, Cases *cases) {
+  if (variants.empty()) return;
+  const auto unwanted = [&](const std::unique_ptr<Case> &one) {
+    return std::find(variants.begin(), variants.end(), one->facts().variant) == variants.end();
+  };
+  cases->erase(std::remove_if(cases->begin(), cases->end(), unwanted), cases->end());
 }
 
 kvfold_status run_checked(const Request &request, Result *result, kvfold_error *error) {
@@ -117,7 +126,10 @@ kvfold_status run_checked(const Request &request, Result *result, kvfold_error *
   }
   Cases cases;
   if (kvfold_status status = provider.cases(request, &cache, &cases, error)) return status;
-  return time_cases(request, provider, cases, result, error);
+  keep_wanted(request.variants, &cases);
+  if (!cases.empty()) return time_cases(request, provider, cases, result, error);
+  result->skipped = "there is no such variant";
+  return KVFOLD_OK;
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ struct Shape {
 struct Request {
   const kvfold_backend *backend = nullptr;
   std::string op;     // a name of providers.cc
+  std::vector<std::string> variants;  // empty: all
   int32_t type = KVFOLD_F16;
   bool transposed = false;  // the values
   Shape shape{};
@@ -52,10 +53,11 @@ struct Row {
   double ratio = 0;  // median over the rounds of speed / yardstick
 };
 
-/// The yardstick of the ratios is the median of the rounds, the other one was measured once.
+/// The yardstick of the ratios is the median of the rounds; `read` and the other yardstick were measured once.
 struct Result {
   bool compute = false;  // ratios are to `peak`; otherwise to `copy`
   double copy = 0;       // bytes read plus written a second
+  double read = 0;       // bytes read a second where nothing is written
   double peak = 0;       // floating-point operations a second
   std::vector<Row> rows;
   std::string skipped;  // why there are no rows, or ""

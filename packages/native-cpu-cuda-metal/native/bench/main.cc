@@ -11,7 +11,7 @@ namespace {
 /// Collects what the JSON object holds.
 struct Report {
   std::string rows;
-  double copy = 0, peak = 0;  // of the last operation
+  double copy = 0, read = 0, peak = 0;  // of the last operation
 };
 
 void add_json(const Request &request, const Result &result, const Row &row, Report *report) {
@@ -21,13 +21,14 @@ void add_json(const Request &request, const Result &result, const Row &row, Repo
       text, sizeof text,
       "%s{\"op\":\"%s\",\"variant\":\"%s\",\"backend\":\"%s\",\"isa\":\"%s\",\"type\":\"%s\",\"layout\":\"%s\","
       "\"shape\":\"%ux%ux%u\",\"cells\":%u,\"foldRatio\":%u,\"undoLog\":%s,\"threads\":%u,\"runs\":%u,"
-      "\"GBs\":%.3f,\"GFLOPs\":%.3f,\"ratio\":%.4f,\"copyGBs\":%.3f,\"peakGFLOPs\":%.3f,\"ms\":{\"median\":%.4f,\"minimum\":%.4f,"
-      "\"maximum\":%.4f}}",
+      "\"GBs\":%.3f,\"GFLOPs\":%.3f,\"ratio\":%.4f,\"copyGBs\":%.3f,\"readGBs\":%.3f,\"peakGFLOPs\":%.3f,"
+      "\"ms\":{\"median\":%.4f,\"minimum\":%.4f,\"maximum\":%.4f}}",
       report->rows.empty() ? "" : ",", request.op.c_str(), row.facts.variant.c_str(), request.backend->name,
       isa_of(request), name_of(request.type), request.transposed ? "transposed" : "rows", request.shape.layers,
       request.shape.kv_heads, request.shape.head_dim, request.cells, request.ratio,
       row.facts.undo_log ? "true" : "false", request.threads, request.runs, row.facts.bytes / row.median / 1e9, gflops,
-      row.ratio, result.copy / 1e9, result.peak / 1e9, 1e3 * row.median, 1e3 * row.least, 1e3 * row.most);
+      row.ratio, result.copy / 1e9, result.read / 1e9, result.peak / 1e9, 1e3 * row.median, 1e3 * row.least,
+      1e3 * row.most);
   report->rows += text;
 }
 
@@ -51,6 +52,7 @@ bool time_one(const Request &request, bool json, Report *report) {
   }
   if (result.skipped.empty()) {
     report->copy = result.copy;
+    report->read = result.read;
     report->peak = result.peak;
   }
   for (const Row &row : result.rows) {
@@ -102,7 +104,7 @@ int main(int count, char **words) {
   Report report;
   const bool ok = time_all(arguments, &report);
   if (arguments.json)
-    std::printf("{\"command\":\"bench-kernels\",\"copyGBs\":%.3f,\"peakGFLOPs\":%.3f,\"rows\":[%s]}\n",
-                report.copy / 1e9, report.peak / 1e9, report.rows.c_str());
+    std::printf("{\"command\":\"bench-kernels\",\"copyGBs\":%.3f,\"peakGFLOPs\":%.3f,\"readGBs\":%.3f,\"rows\":[%s]}\n",
+                report.copy / 1e9, report.peak / 1e9, report.read / 1e9, report.rows.c_str());
   return ok ? 0 : 1;
 }

@@ -1,8 +1,22 @@
 // Plans over a cache of the benchmark.
 #include "plans.h"
 
+#include <random>
+
 namespace kvfold {
 namespace bench {
+namespace {
+
+/// Appends `count` rising cells of `cells`, all choices alike.
+void pick(uint32_t cells, uint32_t count, std::mt19937 *random, std::vector<uint32_t> *into) {
+  for (uint32_t cell = 0; count > 0; cell++) {
+    if ((*random)() % (cells - cell) >= count) continue;
+    into->push_back(cell);
+    count--;
+  }
+}
+
+}  // namespace
 
 void Planned::begin(const Cache &cache, uint32_t ratio) {
   plan.cells = cache.cells();
@@ -44,10 +58,9 @@ void Planned::merge(const Cache &cache, uint32_t ratio, bool turned) {
 void Planned::evict(const Cache &cache, uint32_t ratio) {
   begin(cache, ratio);
   plan.layout = KVFOLD_SHARED;
-  for (uint32_t r = 0; r <= plan.rows; r++) {
-    if (r < plan.rows) members.push_back(r * ratio);
-    offsets.push_back(r);
-  }
+  std::mt19937 random(1);
+  pick(plan.cells, plan.rows, &random, &members);
+  for (uint32_t r = 0; r <= plan.rows; r++) offsets.push_back(r);
   weights.assign(members.size(), 1.0f);
   bind();
 }
@@ -57,9 +70,8 @@ void Planned::composite(const Cache &cache, uint32_t ratio) {
   plan.layout = KVFOLD_COMPOSITE;
   plan.layers = cache.memory().layer_count;
   plan.kv_heads = cache.layer().kv_heads;
-  for (uint32_t head = 0; head < plan.layers * plan.kv_heads; head++) {
-    for (uint32_t r = 0; r < plan.rows; r++) members.push_back(r * ratio + (r + head) % ratio);
-  }
+  std::mt19937 random(1);
+  for (uint32_t head = 0; head < plan.layers * plan.kv_heads; head++) pick(plan.cells, plan.rows, &random, &members);
   bind();
 }
 

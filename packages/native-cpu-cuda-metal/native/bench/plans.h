@@ -23,9 +23,9 @@ struct Planned {
 
   /// Row i is the mean of the cells i * ratio .. (i + 1) * ratio - 1; `turned`: keys are rotated to the row first.
   void merge(const Cache &cache, uint32_t ratio, bool turned);
-  /// Row i is the cell i * ratio.
+  /// Rows are cells picked at random.
   void evict(const Cache &cache, uint32_t ratio);
-  /// Every head keeps another of the cells i * ratio .. (i + 1) * ratio - 1.
+  /// Rows are cells picked at random, others for every layer and head.
   void composite(const Cache &cache, uint32_t ratio);
 
   /// What the border asks before a backend may be called.

@@ -17,7 +17,7 @@ namespace kvfold {
 namespace bench {
 namespace {
 
-constexpr size_t kCopyBytes = size_t{128} << 20;  // a last-level cache is 32 to 64 MiB, seldom more
+constexpr size_t kBytes = size_t{128} << 20;  // of each buffer; a last-level cache is 32 to 64 MiB, seldom more
 constexpr size_t kChunk = size_t{4} << 20;
 
 void copy_plain(uint8_t *to, const uint8_t *from, size_t bytes) { std::memcpy(to, from, bytes); }
@@ -41,6 +41,42 @@ void copy_streaming(uint8_t *to, const uint8_t *from, size_t bytes) {
 constexpr auto copy_streaming = copy_plain;
 #endif
 
+#if defined(__GNUC__)
+typedef uint64_t Line __attribute__((vector_size(64)));
+#else
+struct Line {
+  uint64_t words[8];
+  Line &operator^=(const Line &other) {
+    for (size_t i = 0; i < 8; i++) words[i] ^= other.words[i];
+    return *this;
+  }
+};
+#endif
+static_assert(sizeof(Line) == 64, "one cache line");
+
+/// A number that depends on all of `kChunk` bytes; from several places at once, as memory answers that fastest.
+uint64_t look_at(const uint8_t *from) {
+  constexpr size_t kPlaces = 4;
+  Line all{};
+  for (size_t i = 0; i < kChunk / kPlaces; i += sizeof all) {
+    for (size_t place = 0; place < kPlaces; place++) {
+      Line line;
+      std::memcpy(&line, from + place * (kChunk / kPlaces) + i, sizeof line);
+      all ^= line;
+    }
+  }
+  uint64_t words[sizeof all / sizeof(uint64_t)];
+  std::memcpy(words, &all, sizeof all);
+  for (size_t i = 1; i < sizeof all / sizeof(uint64_t); i++) words[0] ^= words[i];
+  return words[0];
+}
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 uint8_t *aligned(Scratch<uint8_t> *buffer) {
   const auto address = reinterpret_cast<uintptr_t>(buffer->data());
   return buffer->data() + (64 - address % 64) % 64;
@@ -48,25 +84,31 @@ uint8_t *aligned(Scratch<uint8_t> *buffer) {
 
 }  // namespace
 
-bool CopyYardstick::allocate() {
-  if (!from_.allocate(kCopyBytes + 64) || !to_.allocate(kCopyBytes + 64)) return false;
+bool MemoryYardstick::allocate() {
+  if (!from_.allocate(kBytes + 64) || !to_.allocate(kBytes + 64)) return false;
   std::memset(from_.data(), 1, from_.size());  // pages that nobody wrote are all the same page
   std::memset(to_.data(), 2, to_.size());
   return true;
 }
 
-double CopyYardstick::measure(uint32_t threads) {
-  using Clock = std::chrono::steady_clock;
+double MemoryYardstick::copy(uint32_t threads) {
   double best = 0;
   for (auto *copy : {copy_plain, copy_streaming}) {
     const Clock::time_point start = Clock::now();
-    cpu::parallel_for(threads, kCopyBytes / kChunk, [&](size_t task, uint32_t) {
+    cpu::parallel_for(threads, kBytes / kChunk, [&](size_t task, uint32_t) {
       copy(aligned(&to_) + task * kChunk, aligned(&from_) + task * kChunk, kChunk);
     });
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    best = std::max(best, 2.0 * kCopyBytes / seconds);
+    best = std::max(best, 2.0 * kBytes / seconds_since(start));
   }
   return best;
+}
+
+double MemoryYardstick::read(uint32_t threads) {
+  const Clock::time_point start = Clock::now();
+  cpu::parallel_for(threads, kBytes / kChunk, [&](size_t task, uint32_t) {
+    seen_.fetch_xor(look_at(aligned(&from_) + task * kChunk), std::memory_order_relaxed);
+  });
+  return kBytes / seconds_since(start);
 }
 
 double measure_peak(uint32_t threads) {

@@ -2,6 +2,7 @@
 #ifndef KVFOLD_BENCH_YARDSTICK_H
 #define KVFOLD_BENCH_YARDSTICK_H
 
+#include <atomic>
 #include <cstdint>
 
 #include "common/scratch.h"
@@ -9,16 +10,20 @@
 namespace kvfold {
 namespace bench {
 
-/// Copies from one buffer to another, both far larger than the caches; with memcpy and with stores that go past the
-/// caches, whichever is faster.
-class CopyYardstick {
+/// Memory far larger than the caches.
+class MemoryYardstick {
  public:
   bool allocate();
-  /// Bytes read plus written a second; one run.
-  double measure(uint32_t threads);
+  /// Copies with memcpy and with stores that go past the caches, whichever is faster: bytes read plus written a second;
+  /// one run.
+  double copy(uint32_t threads);
+  /// Bytes a second that are read where nothing is written; one run. Where it is much less than a copy moves, what
+  /// mostly reads (a fold to a quarter: four bytes of five) cannot keep up with a copy.
+  double read(uint32_t threads);
 
  private:
   Scratch<uint8_t> from_, to_;
+  std::atomic<uint64_t> seen_{0};  // so that reads have a use
 };
 
 /// Floating-point operations a second of all threads at once; takes 0.1 s.

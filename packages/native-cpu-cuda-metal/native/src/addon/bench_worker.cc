@@ -61,6 +61,7 @@ Napi::Value result_object(Napi::Env env, const BenchJob &job) {
   object.Set("rows", rows);
   object.Set("compute", Napi::Boolean::New(env, job.result.compute));
   object.Set("copy", job.result.copy);
+  object.Set("read", job.result.read);
   object.Set("peak", job.result.peak);
   object.Set("skipped", job.result.skipped);
   object.Set("isa", bench::isa_of(job.request));
@@ -78,7 +79,7 @@ Napi::Value bench_operations(const Napi::CallbackInfo &info) {
 }
 
 /// bench({ backend, op, type, valueTransposed, layers, kvHeads, headDim, cells, ratio, threads, runs, queryRows,
-///         memoryLimit, flag }) -> Promise<{ rows, compute, copy, peak, skipped, isa }>
+///         memoryLimit, flag }) -> Promise<{ rows, compute, copy, read, peak, skipped, isa }>
 Napi::Value bench(const Napi::CallbackInfo &info) {
   auto job = std::make_shared<BenchJob>();
   read_request(object_argument(info[0], "request"), job.get());

@@ -10,9 +10,10 @@ namespace kvfold {
 namespace cpu {
 
 struct FoldSpace {
-  static constexpr size_t kStageBytes = 8192;
-  /// Of the cells of a batch: two and the stage fit the nearest cache, and memory has time to answer while one is made.
-  static constexpr size_t kBatchBytes = 16384;
+  static constexpr size_t kStageBytes = 16384;
+  /// Of the cells of a batch: several pages, so that memory is asked for at several places, and time for it to answer
+  /// while a batch is made; two of them stay in the second cache.
+  static constexpr size_t kBatchBytes = 32768;
 
   Scratch<float> floats;
   float *member = nullptr, *sum = nullptr;  // [dim] each

@@ -44,6 +44,9 @@ class Meanwhile {
   static constexpr size_t kAsked = 8, kSent = 512;
   static constexpr size_t kShortest = 16, kLongest = 512;  // bytes of a pause
   static constexpr size_t kShort = 4;                      // lines of a run that are asked for together
+  /// A long run is asked for at so many places in turn: memory answers several pages faster than one. A few lines past
+  /// its end are asked for too.
+  static constexpr size_t kPlaces = 4, kLong = 64;
 
   /// Bytes to be made between two times that `at_once` of all that is wanted is asked for.
   static size_t pause(size_t bytes, size_t wanted, size_t at_once) {
@@ -55,30 +58,33 @@ class Meanwhile {
   KVFOLD_NOINLINE void catch_up() {
     do {
       if (ahead_.end == nullptr) ask_slices(slices_);
-      else if (static_cast<size_t>(line_end_ - line_) >= 64 * kAsked) ask_here(kAsked);
+      else if (lines_left() >= kAsked) ask_here(kAsked);
       else ask(kAsked);
       sent_due_ += sent_a_pause_;
       rest_ += static_cast<ptrdiff_t>(pause_);
     } while (rest_ <= 0);
     if (sent_due_ >= next_sent_) send_more();
   }
+  size_t lines_left() const { return static_cast<size_t>(line_end_ - line_) / 64 * places_; }
   /// Of the run at hand.
   void ask_here(size_t lines) {
-    const uint8_t *line = line_;
-    line_ += 64 * lines;
-    for (; lines >= 4; lines -= 4, line += 256) {
-      prefetch(line);
-      prefetch(line + 64);
-      prefetch(line + 128);
-      prefetch(line + 192);
+    const uint8_t *end = line_ + (lines + places_ - 1) / places_ * 64;
+    if (places_ == 1) {
+      for (; line_ < end; line_ += 64) prefetch(line_);
+      return;
     }
-    for (; line < line_; line += 64) prefetch(line);
+    for (; line_ < end; line_ += 64) {
+      prefetch(line_);
+      prefetch(line_ + apart_);
+      prefetch(line_ + 2 * apart_);
+      prefetch(line_ + 3 * apart_);
+    }
   }
   /// Short runs at once.
   KVFOLD_NOINLINE void ask(size_t lines) {
     while (lines > 0) {
       if (line_ == line_end_ && !next_run()) return;
-      const size_t left = static_cast<size_t>(line_end_ - line_) / 64, wanted = lines > kShort ? lines : kShort;
+      const size_t left = lines_left(), wanted = lines > kShort ? lines : kShort;
       ask_here(wanted < left ? wanted : left);
       lines -= left < lines ? left : lines;
     }
@@ -92,7 +98,10 @@ class Meanwhile {
     if (run_ == ahead_.count) return false;
     const uint8_t *begin = ahead_.begin[run_], *end = ahead_.end[run_];
     line_ = begin - reinterpret_cast<uintptr_t>(begin) % 64;
-    line_end_ = line_ + static_cast<size_t>(end - line_ + 63) / 64 * 64;
+    const size_t lines = static_cast<size_t>(end - line_ + 63) / 64;
+    places_ = lines < kLong ? 1 : kPlaces;
+    apart_ = (lines + places_ - 1) / places_ * 64;
+    line_end_ = line_ + apart_;
     run_++;
     return true;
   }
@@ -115,7 +124,8 @@ class Meanwhile {
   const uint64_t sent_a_pause_;                       // in bytes / kOne, as the next two
   uint64_t sent_due_ = 0, next_sent_ = kSent * kOne;  // so far, and when more is sent
   size_t run_ = 0, sent_ = 0;
-  const uint8_t *line_ = nullptr, *line_end_ = nullptr;
+  const uint8_t *line_ = nullptr, *line_end_ = nullptr;  // of the run at hand, at the first of its places
+  size_t places_ = 1, apart_ = 0;                        // and how far these are from each other
 };
 
 /// Bytes of copies between two shares of what is done meanwhile.
