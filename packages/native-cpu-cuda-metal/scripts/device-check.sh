@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that wants a CUDA device, in one run under nine minutes on 16 cores: builds the backend, compares it with
 # the double reference, looks for wrong memory accesses and races, runs the CPU tests for every instruction set of this
-# processor, and times the backend. No Node, no network.
+# processor, and times the backend, and folds on the processor. No Node, no network.
 #
 #   scripts/device-check.sh [build folder]
 #
@@ -103,6 +103,11 @@ step "location" 30 "$tests/test_location"
 # Times next, while nothing else runs.
 if step "benchmark" 150 "$(find "$build" -name cuda_bench -type f | head -n 1)" --json "$out/cuda-bench.json"; then
   grep -vE '^===' "$log" | tail -n 14 > "$out/cuda-bench.txt"
+fi
+
+if step "folds on the processor" 120 "$(find "$build" -name kvfold_bench_kernels -type f | head -n 1)" --op fold \
+  --backend cpu --variant merge,evict,composite --cells 8192 --threads "$(nproc)" --runs 11; then
+  cp "$out/step.txt" "$out/host-folds.txt"
 fi
 
 if command -v compute-sanitizer > /dev/null; then

@@ -51,11 +51,14 @@ kvfold_status place_cells(Fold *fold, kvfold_error *error) {
   const uint32_t capacity = target.memory->capacity;
   if (!fold->row_of_slot.allocate(capacity) || !fold->place.allocate(target.cells))
     return fail_memory(error, "the table of slots");
-  std::fill(fold->row_of_slot.data(), fold->row_of_slot.data() + capacity, Fold::kNotWritten);
-  for (uint32_t row = 0; row < fold->plan->rows; row++) fold->row_of_slot[target.destinations.data[row]] = row;
-  for (uint32_t cell = 0; cell < target.cells; cell++) {
-    const uint32_t slot = target.slots.data[cell], row = fold->row_of_slot[slot];
-    fold->place[cell] = row == Fold::kNotWritten ? slot : Fold::kLogged | row;
+  uint32_t *row_of_slot = fold->row_of_slot.data(), *place = fold->place.data();
+  const uint32_t *destinations = target.destinations.data, *slots = target.slots.data;
+  const uint32_t rows = fold->plan->rows, cells = target.cells;
+  std::fill(row_of_slot, row_of_slot + capacity, Fold::kNotWritten);
+  for (uint32_t row = 0; row < rows; row++) row_of_slot[destinations[row]] = row;
+  for (uint32_t cell = 0; cell < cells; cell++) {
+    const uint32_t row = row_of_slot[slots[cell]];
+    place[cell] = row == Fold::kNotWritten ? slots[cell] : Fold::kLogged | row;
   }
   return KVFOLD_OK;
 }

@@ -8,26 +8,41 @@
 namespace kvfold {
 namespace cpu {
 
+namespace {
+
+/// Numbers of `values` that are `number`. The compiler makes vectors of it.
+uint32_t count_of(float number, const float *values, size_t count) {
+  uint32_t found = 0;
+  for (size_t i = 0; i < count; i++) found += values[i] == number;
+  return found;
+}
+
+}  // namespace
+
 bool MemberTable::fill(const kvfold_plan &plan, const uint32_t *place_of_cell) {
   const size_t members = static_cast<size_t>(plan.members.length);
   if (!place.allocate(members) || !run.allocate(members)) return false;
-  for (size_t m = members; m-- > 0;) {
-    place[m] = place_of_cell[plan.members.data[m]];
-    run[m] = m + 1 < members && place[m + 1] == place[m] + 1 ? run[m + 1] + 1 : 1;
+  const uint32_t *cells = plan.members.data, *offsets = plan.offsets.data;
+  uint32_t *places = place.data(), *runs = run.data();
+  for (size_t m = members, next = 0, length = 0; m-- > 0;) {
+    const uint32_t here = place_of_cell[cells[m]];
+    length = here + size_t{1} == next ? length + 1 : 1;
+    places[m] = here;
+    runs[m] = static_cast<uint32_t>(length);
+    next = here;
   }
   uint32_t least = UINT32_MAX, most = 0;  // members of a row
   for (size_t row = 0; row < plan.rows; row++) {
-    const uint32_t count = plan.offsets.data[row + 1] - plan.offsets.data[row];
+    const uint32_t count = offsets[row + 1] - offsets[row];
     least = std::min(least, count);
     most = std::max(most, count);
   }
   sums = least > 1 && most <= kMostTerms;
   for (uint32_t kind : {KVFOLD_KEYS, KVFOLD_VALUES}) {
     const kvfold_weights &weights = kind == KVFOLD_KEYS ? plan.key_weights : plan.value_weights;
-    const float *begin = weights.data.data;
     if (weights.scope != KVFOLD_SCOPE_ALL) continue;
-    plain[kind] = std::find(begin, begin + members, 0.0f) == begin + members;
-    copies[kind] = least == 1 && most == 1 && std::count(begin, begin + members, 1.0f) == static_cast<ptrdiff_t>(members);
+    plain[kind] = count_of(0.0f, weights.data.data, members) == 0;
+    copies[kind] = least == 1 && most == 1 && count_of(1.0f, weights.data.data, members) == members;
   }
   return true;
 }
