@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that wants a CUDA device, in one run under nine minutes on 16 cores: builds the backend, compares it with
 # the double reference, looks for wrong memory accesses and races, runs the CPU tests for every instruction set of this
-# processor, and times the backend, and folds on the processor. No Node, no network.
+# processor, times the backend, and times folds on the processor. No Node, no network.
 #
 #   scripts/device-check.sh [build folder]
 #

@@ -8,17 +8,6 @@
 namespace kvfold {
 namespace cpu {
 
-namespace {
-
-/// Numbers of `values` that are `number`. The compiler makes vectors of it.
-uint32_t count_of(float number, const float *values, size_t count) {
-  uint32_t found = 0;
-  for (size_t i = 0; i < count; i++) found += values[i] == number;
-  return found;
-}
-
-}  // namespace
-
 bool MemberTable::fill(const kvfold_plan &plan, const uint32_t *place_of_cell) {
   const size_t members = static_cast<size_t>(plan.members.length);
   if (!place.allocate(members) || !run.allocate(members)) return false;
@@ -41,8 +30,10 @@ bool MemberTable::fill(const kvfold_plan &plan, const uint32_t *place_of_cell) {
   for (uint32_t kind : {KVFOLD_KEYS, KVFOLD_VALUES}) {
     const kvfold_weights &weights = kind == KVFOLD_KEYS ? plan.key_weights : plan.value_weights;
     if (weights.scope != KVFOLD_SCOPE_ALL) continue;
-    plain[kind] = count_of(0.0f, weights.data.data, members) == 0;
-    copies[kind] = least == 1 && most == 1 && count_of(1.0f, weights.data.data, members) == members;
+    // counting takes vectors of numbers, searching takes one after another
+    const float *begin = weights.data.data, *end = begin + members;
+    plain[kind] = std::count(begin, end, 0.0f) == 0;
+    copies[kind] = least == 1 && most == 1 && std::count(begin, end, 1.0f) == static_cast<ptrdiff_t>(members);
   }
   return true;
 }
