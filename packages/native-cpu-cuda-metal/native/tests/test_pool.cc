@@ -1,5 +1,7 @@
-// The pool: every task once, worker numbers distinct at any moment, jobs of several callers at the same time.
+// The pool: every task once, worker numbers distinct at any moment, jobs of several callers at the same time, threads that
+// have fallen asleep.
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <thread>
 #include <vector>
@@ -10,6 +12,8 @@
 namespace {
 
 constexpr uint32_t kMostThreads = 6;
+/// Longer than anybody of the pool waits awake.
+constexpr std::chrono::milliseconds kNap{2};
 
 void run_jobs(uint32_t seed) {
   for (uint32_t job = 0; job < 200; job++) {
@@ -17,9 +21,11 @@ void run_jobs(uint32_t seed) {
     const size_t tasks = (job * 7 + seed) % 50;
     std::vector<std::atomic<int>> seen(tasks), busy(threads);
     std::atomic<bool> twice{false};
+    if (job % 40 == 0) std::this_thread::sleep_for(kNap);
     kvfold::cpu::parallel_for(threads, tasks, [&](size_t task, uint32_t worker) {
       if (worker >= threads || busy[worker].fetch_add(1) != 0) twice = true;
       seen[task].fetch_add(1);
+      if (job % 40 == 20 && task % 8 == 7) std::this_thread::sleep_for(kNap);
       busy[worker].fetch_sub(1);
     });
     bool once = true;

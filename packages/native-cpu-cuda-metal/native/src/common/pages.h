@@ -36,7 +36,7 @@ class Pages {
     data_ = static_cast<uint8_t *>(memory);
 #endif
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
-    if (data_ != nullptr && alignment == kHuge) static_cast<void>(madvise(data_, whole, MADV_HUGEPAGE));  // only a wish
+    if (data_ != nullptr && alignment == kHuge && madvise(data_, whole, MADV_HUGEPAGE) == 0) huge_ = whole / kHuge;
 #endif
     return data_ != nullptr;
   }
@@ -47,13 +47,20 @@ class Pages {
     std::free(data_);
 #endif
     data_ = nullptr;
+    huge_ = 0;
   }
+  /// 0 where pages are small.
+  size_t huge_pages() const { return huge_; }
+  /// Overwrites its first byte.
+  void touch(size_t huge_page) { *const_cast<volatile uint8_t *>(data_ + huge_page * kHuge) = 0; }
+
   uint8_t *data() { return data_; }
   const uint8_t *data() const { return data_; }
 
  private:
   static constexpr size_t kHuge = size_t{2} << 20;
   uint8_t *data_ = nullptr;
+  size_t huge_ = 0;
 };
 
 }  // namespace kvfold

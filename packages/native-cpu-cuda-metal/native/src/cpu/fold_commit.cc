@@ -1,4 +1,4 @@
-// Commit and rollback of a fold. Two submissions to the pool, each over all tensors:
+// Commit and rollback of a fold. Two submissions to the pool, each over all tensors, once the log's pages are touched:
 //
 //     save    the rows that will be overwritten  ->  undo log
 //     write   cells (from the log, where their slots are overwritten)  ->  new rows  ->  the cells that stay
@@ -12,6 +12,7 @@
 #include "cpu/pool.h"
 #include "cpu/row_copy.h"
 #include "cpu/row_writer.h"
+#include "cpu/touch.h"
 
 namespace kvfold {
 namespace cpu {
@@ -114,6 +115,7 @@ kvfold_status Fold::save(const kvfold_options *options, kvfold_error *error) {
   if (saved) return KVFOLD_OK;
   FaultGate gate(options);
   const Step step(this, options, &gate);
+  touch_pages(step.threads, &undo);
   step.each_task(0, tasks.count(),
                  [&](const FoldTask &task, const Tensor &of, FoldSpace *) { step.save(task, of); });
   if (!gate.pass()) return gate.fail_at("while the old rows were saved", error);

@@ -17,7 +17,7 @@ namespace {
 /// Cells that fit a cache should stay there for the next token.
 constexpr size_t kStreamedBytes = 4 << 20;
 /// Written by a task.
-constexpr size_t kLeastOfTask = 64 << 10, kMostOfTask = 1 << 20;
+constexpr size_t kLeastOfTask = 32 << 10, kMostOfTask = 1 << 20;
 
 kvfold_status stage_tensor(Fold *fold, uint32_t index, const kvfold_options *options, kvfold_error *error) {
   TensorWork &work = fold->tensors[index];

@@ -16,6 +16,7 @@
 #include "cpu/fold.h"
 #include "cpu/pool.h"
 #include "cpu/quant.h"
+#include "cpu/touch.h"
 
 namespace kvfold {
 namespace cpu {
@@ -147,6 +148,7 @@ kvfold_status prepare_layer(RopeShift *shift, uint32_t index, const kvfold_optio
   for (uint32_t i = 0; i < options->threads; i++) spaces.emplace_back(of.key_dim);
   for (Workspace &space : spaces) space.angles.bind();
   std::atomic<bool> stop{false};
+  touch_pages(options->threads, &layer.scratch);
   parallel_for(options->threads, layer.tasks(), [&](size_t task, uint32_t worker) {
     if (stop.load(std::memory_order_relaxed)) return;
     if (cancelled(options)) return stop.store(true, std::memory_order_relaxed);
