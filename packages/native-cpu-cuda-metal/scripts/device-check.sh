@@ -93,6 +93,7 @@ export tests build
 parts=$((jobs < 8 ? jobs : 8))
 export KVFOLD_CUDA_PATH=$cuda
 step "backends, $cases cases" 120 bash -c "spread backends $cases $parts"
+step "long folds, $((cases / 100)) cases" 60 bash -c "spread long_folds $((cases / 100)) $parts"
 step "rope shifts, $((cases / 4)) cases" 60 bash -c "spread rope $((cases / 4)) $parts"
 step "attend, $((cases / 10)) cases" 60 bash -c "spread attend $((cases / 10)) $parts"
 step "fits, $((cases / 10)) cases" 90 bash -c "spread fits $((cases / 10)) $parts"

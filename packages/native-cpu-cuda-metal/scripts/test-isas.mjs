@@ -18,6 +18,7 @@ const PROGRAMS = [
   ["native/tests/test_kernels", "300"],
   ["native/tests/test_convert"],
   ["native/tests/test_backends", cases],
+  ["native/tests/test_long_folds", "1"],
   ["native/tests/test_rope", cases],
   ["native/tests/test_faults", "8"],
   ["native/tests/test_fits", "1"],

@@ -41,6 +41,7 @@ const QUICK = [
   ["native/tests", "test_pool"],
   ["native/tests", "test_plan_check"],
   ["native/tests", "test_backends", "12"],
+  ["native/tests", "test_long_folds", "1"],
   ["native/tests", "test_rope", "12"],
   ["native/tests", "test_faults", "2"],
   ["native/tests", "test_fits", "1"],

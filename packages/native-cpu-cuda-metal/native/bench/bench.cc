@@ -66,14 +66,14 @@ std::string reason_to_skip(const Request &request, const Provider &provider, uin
   return "";
 }
 
-void finish(const std::vector<double> &yardsticks, bool compute, Row *row) {
+void finish(bool compute, Row *row) {
   const auto bounds = std::minmax_element(row->seconds.begin(), row->seconds.end());
   row->median = median(row->seconds);
   row->least = *bounds.first;
   row->most = *bounds.second;
   const double work = compute ? row->facts.operations : row->facts.bytes;
   std::vector<double> ratios;
-  for (size_t i = 0; i < row->seconds.size(); i++) ratios.push_back(work / row->seconds[i] / yardsticks[i]);
+  for (size_t i = 0; i < row->seconds.size(); i++) ratios.push_back(work / row->seconds[i] / row->yardsticks[i]);
   row->ratio = median(ratios);
 }
 
@@ -85,22 +85,26 @@ kvfold_status time_cases(const Request &request, const Provider &provider, const
   result->copy = memory.copy(request.threads);
   result->read = memory.read(request.threads);
   result->peak = measure_peak(request.threads);
-  std::vector<double> yardsticks;
-  for (const auto &one : cases) result->rows.push_back({one->facts(), {}, 0, 0, 0, 0});
+  for (const auto &one : cases) result->rows.push_back({one->facts(), {}, {}, 0, 0, 0, 0});
   const kvfold_options options = options_of(request);
+  double yardstick = 0;
+  std::vector<double> yardsticks;  // of all cases
   for (uint32_t round = 0; round <= request.runs; round++) {
-    const double yardstick = provider.compute ? measure_peak(request.threads) : memory.copy(request.threads);
-    if (round > 0) yardsticks.push_back(yardstick);
     for (size_t i = 0; i < cases.size(); i++) {
       if (cancelled(&options)) return fail_aborted(error);
       const size_t turn = (i + round) % cases.size();  // nobody always runs after the same other one
+      if (!provider.compute) yardstick = memory.copy(request.threads);
+      else if (i == 0) yardstick = measure_peak(request.threads);
       Stopwatch watch;
       if (kvfold_status status = cases[turn]->run(&watch, error)) return status;
-      if (round > 0) result->rows[turn].seconds.push_back(std::max(watch.seconds(), 1e-9));
+      if (round == 0) continue;
+      result->rows[turn].seconds.push_back(std::max(watch.seconds(), 1e-9));
+      result->rows[turn].yardsticks.push_back(yardstick);
+      yardsticks.push_back(yardstick);
     }
   }
   (provider.compute ? result->peak : result->copy) = median(yardsticks);
-  for (Row &row : result->rows) finish(yardsticks, provider.compute, &row);
+  for (Row &row : result->rows) finish(provider.compute, &row);
   return KVFOLD_OK;
 }
 

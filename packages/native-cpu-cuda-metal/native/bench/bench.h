@@ -1,8 +1,10 @@
 // Times the operations of a backend on one cache: medians of interleaved rounds, as ratios to what the machine reached
 // in the same rounds with as many threads.
 //
-// A round measures the yardstick (copy bandwidth, or peak FLOP/s), then every case of the operation once. The first
-// round warms up and does not count. What a case needs beforehand (plans, outputs, going back) is outside of its time.
+// A round times every case of the operation once, each right after a copy, which leaves nothing of a cache in the
+// processor's caches, so that short ones are as cold as long ones; or all of them after one measure of peak FLOP/s. The
+// first round warms up and does not count. What a case needs beforehand (plans, outputs, going back) is outside of its
+// time.
 #ifndef KVFOLD_BENCH_BENCH_H
 #define KVFOLD_BENCH_BENCH_H
 
@@ -48,12 +50,12 @@ struct Facts {
 
 struct Row {
   Facts facts;
-  std::vector<double> seconds;  // by round
+  std::vector<double> seconds, yardsticks;  // by round
   double median = 0, least = 0, most = 0;  // seconds
   double ratio = 0;  // median over the rounds of speed / yardstick
 };
 
-/// The yardstick of the ratios is the median of the rounds; `read` and the other yardstick were measured once.
+/// The yardstick of the ratios is the median of all rounds and rows; `read` and the other yardstick were measured once.
 struct Result {
   bool compute = false;  // ratios are to `peak`; otherwise to `copy`
   double copy = 0;       // bytes read plus written a second

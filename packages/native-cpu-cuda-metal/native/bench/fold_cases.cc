@@ -19,8 +19,10 @@ class FoldCase : public Case {
     const kvfold_backend &backend = *request_.backend;
     const kvfold_options options = options_of(request_);
     kvfold_fold *fold = nullptr;
+    kvfold_status status = planned.check(error);  // as always right before a fold: plans are warm, cells are cold
+    if (status != KVFOLD_OK) return status;
     watch->start();
-    kvfold_status status = backend.fold_prepare(&planned.target, &planned.plan, &options, &fold, error);
+    status = backend.fold_prepare(&planned.target, &planned.plan, &options, &fold, error);
     if (status == KVFOLD_OK && !undo_log_) {
       watch->stop();
       status = backend.fold_save(fold, &options, error);

@@ -9,6 +9,9 @@
 #include "attention.h"
 #include "cpu/pool.h"
 
+#if defined(__linux__)
+#include <unistd.h>
+#endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <emmintrin.h>
 #endif
@@ -17,10 +20,18 @@ namespace kvfold {
 namespace bench {
 namespace {
 
-/// Of each buffer; a last-level cache is 32 to 64 MiB, seldom more. A larger one holds part of them, which makes a copy
-/// faster than memory and the shares smaller.
-constexpr size_t kBytes = size_t{128} << 20;
+/// Of each buffer: as large as the last-level cache, so that both do not fit, as far as that is known and has limits.
+constexpr size_t kLeastBytes = size_t{128} << 20, kMostBytes = size_t{512} << 20;
 constexpr size_t kChunk = size_t{4} << 20;
+
+size_t buffer_bytes() {
+  long cache = 0;
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+  cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+  const size_t bytes = cache > 0 ? static_cast<size_t>(cache) : 0;
+  return std::min(kMostBytes, std::max(kLeastBytes, (bytes + kChunk - 1) / kChunk * kChunk));
+}
 
 void copy_plain(uint8_t *to, const uint8_t *from, size_t bytes) { std::memcpy(to, from, bytes); }
 
@@ -87,7 +98,8 @@ uint8_t *aligned(Scratch<uint8_t> *buffer) {
 }  // namespace
 
 bool MemoryYardstick::allocate() {
-  if (!from_.allocate(kBytes + 64) || !to_.allocate(kBytes + 64)) return false;
+  bytes_ = buffer_bytes();
+  if (!from_.allocate(bytes_ + 64) || !to_.allocate(bytes_ + 64)) return false;
   std::memset(from_.data(), 1, from_.size());  // pages that nobody wrote are all the same page
   std::memset(to_.data(), 2, to_.size());
   return true;
@@ -97,20 +109,20 @@ double MemoryYardstick::copy(uint32_t threads) {
   double best = 0;
   for (auto *copy : {copy_plain, copy_streaming}) {
     const Clock::time_point start = Clock::now();
-    cpu::parallel_for(threads, kBytes / kChunk, [&](size_t task, uint32_t) {
+    cpu::parallel_for(threads, bytes_ / kChunk, [&](size_t task, uint32_t) {
       copy(aligned(&to_) + task * kChunk, aligned(&from_) + task * kChunk, kChunk);
     });
-    best = std::max(best, 2.0 * kBytes / seconds_since(start));
+    best = std::max(best, 2.0 * bytes_ / seconds_since(start));
   }
   return best;
 }
 
 double MemoryYardstick::read(uint32_t threads) {
   const Clock::time_point start = Clock::now();
-  cpu::parallel_for(threads, kBytes / kChunk, [&](size_t task, uint32_t) {
+  cpu::parallel_for(threads, bytes_ / kChunk, [&](size_t task, uint32_t) {
     seen_.fetch_xor(look_at(aligned(&from_) + task * kChunk), std::memory_order_relaxed);
   });
-  return kBytes / seconds_since(start);
+  return bytes_ / seconds_since(start);
 }
 
 double measure_peak(uint32_t threads) {

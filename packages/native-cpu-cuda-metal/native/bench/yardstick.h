@@ -22,6 +22,7 @@ class MemoryYardstick {
   double read(uint32_t threads);
 
  private:
+  size_t bytes_ = 0;
   Scratch<uint8_t> from_, to_;
   std::atomic<uint64_t> seen_{0};  // so that reads have a use
 };

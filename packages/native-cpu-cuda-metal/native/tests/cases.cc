@@ -67,9 +67,9 @@ std::vector<uint32_t> shuffled(uint32_t count, Random *random) {
   return order;
 }
 
+/// Of the layers that `made` has.
 void make_memory(Case *made, uint32_t cells, Random *random) {
-  const uint32_t layer_count = 1 + random->below(3), capacity = cells + random->below(cells + 1);
-  for (uint32_t l = 0; l < layer_count; l++) made->layers.push_back(random_layer(random));
+  const uint32_t layer_count = static_cast<uint32_t>(made->layers.size()), capacity = cells + random->below(cells + 1);
   made->frequencies.resize(layer_count);
   made->buffers.resize(size_t{2} * layer_count);
   made->memory = {KVFOLD_MEMORY_ABI, sizeof(kvfold_memory), sizeof(kvfold_memory_layer), layer_count, capacity, 1,
@@ -170,6 +170,18 @@ void make_plan(Case *made, uint32_t cells, Random *random) {
   std::sort(made->destinations.begin(), made->destinations.end());
 }
 
+/// All but the layers.
+void finish(Case *made, uint32_t seed, uint32_t cells, Random *random) {
+  make_memory(made, cells, random);
+  make_positions(made, cells, random);
+  make_plan(made, cells, random);
+  made->bind();
+  char name[96];
+  std::snprintf(name, sizeof name, "(seed %u, %u cells, %u layers, %s)", seed, cells, made->memory.layer_count,
+                made->plan.layout == KVFOLD_SHARED ? "shared" : "composite");
+  made->name = name;
+}
+
 }  // namespace
 
 bool Buffer::guards_hold() const {
@@ -243,14 +255,28 @@ std::unique_ptr<Case> random_case(uint32_t seed) {
   Random random(seed);
   auto made = std::make_unique<Case>();
   const uint32_t cells = seed % 8 == 0 ? 100 + random.below(200) : 1 + random.below(80);  // some of several blocks
-  make_memory(made.get(), cells, &random);
-  make_positions(made.get(), cells, &random);
-  make_plan(made.get(), cells, &random);
-  made->bind();
-  char name[96];
-  std::snprintf(name, sizeof name, "(seed %u, %u cells, %u layers, %s)", seed, cells, made->memory.layer_count,
-                made->plan.layout == KVFOLD_SHARED ? "shared" : "composite");
-  made->name = name;
+  const uint32_t layers = 1 + random.below(3);
+  for (uint32_t l = 0; l < layers; l++) made->layers.push_back(random_layer(&random));
+  finish(made.get(), seed, cells, &random);
+  return made;
+}
+
+std::unique_ptr<Case> long_case(uint32_t seed) {
+  Random random(seed);
+  auto made = std::make_unique<Case>();
+  kvfold_memory_layer layer{};
+  layer.kv_heads = 2;
+  layer.key_dim = layer.value_dim = 64;
+  const int32_t types[][2] = {{KVFOLD_F16, KVFOLD_F16}, {KVFOLD_Q8_0, KVFOLD_Q8_0}, {KVFOLD_F32, KVFOLD_BF16}};
+  for (const int32_t *type : types) {
+    layer.key_type = type[0];
+    layer.value_type = type[1];
+    layer.value_transposed = made->layers.empty() ? 1 : 0;
+    layer.rope_pairing = random.below(3);
+    layer.rope_dims = layer.rope_pairing == 0 ? 0 : 64;
+    made->layers.push_back(layer);
+  }
+  finish(made.get(), seed, 13000 + random.below(1000), &random);
   return made;
 }
 

@@ -5,26 +5,12 @@
 #include "cases.h"
 #include "check.h"
 #include "common/tensor.h"
-#include "placed.h"
+#include "compare.h"
 #include "reference/rows.h"
 
 using cases::Case;
 
 namespace {
-
-bool fold(const Case &one, const kvfold_backend *backend) {
-  const kvfold_options options{2, nullptr, nullptr, nullptr, 0};
-  kvfold_error error{};
-  kvfold_fold *prepared = nullptr;
-  cases::Placed placed(one, backend);
-  if (!CHECK_MESSAGE(backend->fold_prepare(&one.target, &one.plan, &options, &prepared, &error) == KVFOLD_OK,
-                     error.message))
-    return false;
-  const bool ok = CHECK_MESSAGE(backend->fold_commit(prepared, &options, &error) == KVFOLD_OK, error.message);
-  backend->fold_free(prepared);
-  placed.fetch();
-  return ok;
-}
 
 std::vector<uint8_t> slice_of(const Case &one, uint32_t tensor, uint32_t slot, uint32_t head) {
   const kvfold::Tensor geometry = kvfold::tensor_of(one.memory, tensor / 2, tensor % 2);
@@ -64,12 +50,12 @@ int main(int count, char **arguments) {
   for (uint32_t seed = first; seed < first + runs; seed++) {
     const auto want = cases::random_case(seed);
     if (seed % 3 == 1) cases::add_values(want.get(), seed);
-    if (!fold(*want, cpu)) break;
+    if (!cases::fold(*want, cpu, 2)) break;
     for (size_t b = 0; const kvfold_backend *backend = kvfold_backend_at(b); b++) {
       if (backend == oracle || backend == cpu) continue;
       const auto got = cases::random_case(seed);
       if (seed % 3 == 1) cases::add_values(got.get(), seed);
-      if (fold(*got, backend)) compare(*got, *want, &turned);
+      if (cases::fold(*got, backend, 2)) compare(*got, *want, &turned);
     }
   }
   if (turned.slices > 0) std::printf("turned key slices: %ld, %ld of them differ\n", turned.slices, turned.differ);

@@ -45,8 +45,7 @@ struct Fold final : Change {
   Scratch<uint32_t> row_of_slot;    // [capacity] row that overwrites a slot, or kNotWritten
   Scratch<uint32_t> place;          // [cells] slot of a cell, or kLogged and the row of the undo log where it is
   MemberTable members;              // of a shared plan
-  std::unique_ptr<FoldSpace[]> spaces;  // of each thread
-  uint32_t space_count = 0;
+  FoldSpaces spaces;
   // staged folds only
   SliceTable table;      // of the tensor at hand
   SliceTable key_table;  // while a layer is fitted

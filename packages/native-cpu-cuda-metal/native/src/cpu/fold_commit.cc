@@ -6,7 +6,9 @@
 // Sources in the log do not change any more, so no order of writing can be wrong, whatever the permutation of the
 // slots. Nothing is allocated here and nothing can fail but by a test's fault.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <optional>
 
 #include "cpu/lane_maker.h"
 #include "cpu/pool.h"
@@ -47,7 +49,7 @@ struct Step {
   FaultGate &gate;
 
   Step(Fold *of, const kvfold_options *options, FaultGate *faults)
-      : fold(*of), threads(std::min(options->threads, of->space_count)), gate(*faults) {}
+      : fold(*of), threads(std::min(options->threads, of->spaces.count())), gate(*faults) {}
 
   RowCopy rows_of(uint32_t index) const {
     return {fold, fold.tensor(index), fold.tensors[index].undo, {fold.streaming}};
@@ -55,10 +57,10 @@ struct Step {
   LaneCopy lanes_of(uint32_t index) const { return {fold, fold.tensor(index), fold.tensors[index].undo}; }
 
   template <typename Work>
-  void each_task(size_t begin, size_t end, const Work &work) const {
-    parallel_for(threads, end - begin, [&](size_t task, uint32_t worker) {
-      const FoldTask part = fold.tasks.at(begin + task);
-      work(part, fold.tensor(part.tensor), &fold.spaces[worker]);
+  void each_task(const Work &work) const {
+    parallel_for(threads, fold.tasks.count(), [&](size_t task, uint32_t) {
+      const FoldTask part = fold.tasks.at(task);
+      work(part, fold.tensor(part.tensor));
       Copy{fold.streaming}.finish();
     });
   }
@@ -90,21 +92,60 @@ struct Step {
     }
   }
 
-  void write_lanes(const FoldTask &task, const Tensor &tensor, FoldSpace *space) const {
+  void write_lanes(const FoldTask &task, FoldSpace *space) const {
+    const Tensor tensor = fold.tensor(task.tensor);
     const LaneMaker maker(fold, task.tensor, task.head, space);
     const LaneCopy lanes = lanes_of(task.tensor);
     for (size_t j = task.from; j < task.to; j++) {
       if (j == task.from + (task.to - task.from) / 2 && !gate.pass()) return;
-      if (fold.staged) staged_lane(task.tensor, task.head, j, space->stage.data());
-      else maker.make(j, space->stage.data());
-      lanes.write(task.head * tensor.dim + j, space->stage.data());
+      if (fold.staged) staged_lane(task.tensor, task.head, j, space->stage);
+      else maker.make(j, space->stage);
+      lanes.write(task.head * tensor.dim + j, space->stage);
     }
   }
 
-  void write(const FoldTask &task, const Tensor &tensor, FoldSpace *space) const {
+  /// Writes tasks [begin, end). A thread takes its next task before it is done with one, so that memory does not wait
+  /// between the two; but not one of the last, which are for whoever is done first.
+  void write(size_t begin, size_t end) const {
+    const size_t last_ones = end - std::min<size_t>(end - begin, threads);
+    std::atomic<size_t> next{begin};
+    parallel_for(threads, std::min<size_t>(threads, end - begin), [&](size_t, uint32_t worker) {
+      RowHands hands(&fold.spaces[worker]);
+      std::optional<RowWriter> writers[2];  // of a task and of the one after it, in turns
+      for (size_t turn = 0, after = end;; turn ^= 1) {
+        size_t task = after;
+        if (task == end) {
+          task = next.fetch_add(1);
+          if (task >= end) break;
+          open(task, &hands, &writers[turn]);
+        }
+        after = std::min(end, task < last_ones ? next.fetch_add(1) : end);
+        if (after < end) open(after, &hands, &writers[turn ^ 1]);
+        write(task, &writers[turn], after < end ? &writers[turn ^ 1] : nullptr, &hands);
+      }
+      hands.outbox.flush();
+      Copy{fold.streaming}.finish();
+    });
+  }
+
+ private:
+  /// Nobody for a transposed tensor.
+  void open(size_t index, RowHands *hands, std::optional<RowWriter> *writer) const {
+    const FoldTask task = fold.tasks.at(index);
+    const RowCopy rows = rows_of(task.tensor);
+    if (rows.tensor.transposed) writer->reset();
+    else writer->emplace(fold, rows, task, hands, &gate);
+  }
+
+  /// `after` (optional): who writes next.
+  void write(size_t index, std::optional<RowWriter> *writer, std::optional<RowWriter> *after, RowHands *hands) const {
     if (!gate.pass()) return;
-    if (tensor.transposed) write_lanes(task, tensor, space);
-    else RowWriter(fold, rows_of(task.tensor), task, space, &gate).write();
+    if (*writer) {
+      (*writer)->write(after != nullptr && *after ? &**after : nullptr);
+    } else {
+      hands->outbox.flush();  // lanes are made in the same stage
+      write_lanes(fold.tasks.at(index), hands->space);
+    }
     gate.pass();
   }
 };
@@ -116,8 +157,7 @@ kvfold_status Fold::save(const kvfold_options *options, kvfold_error *error) {
   FaultGate gate(options);
   const Step step(this, options, &gate);
   touch_pages(step.threads, &undo);
-  step.each_task(0, tasks.count(),
-                 [&](const FoldTask &task, const Tensor &of, FoldSpace *) { step.save(task, of); });
+  step.each_task([&](const FoldTask &task, const Tensor &of) { step.save(task, of); });
   if (!gate.pass()) return gate.fail_at("while the old rows were saved", error);
   saved = true;
   return KVFOLD_OK;
@@ -127,11 +167,10 @@ kvfold_status Fold::commit(const kvfold_options *options, kvfold_error *error) {
   if (kvfold_status status = save(options, error)) return status;
   FaultGate gate(options);
   const Step step(this, options, &gate);
-  const auto write = [&](const FoldTask &task, const Tensor &of, FoldSpace *space) { step.write(task, of, space); };
-  if (!staged) step.each_task(0, tasks.count(), write);
+  if (!staged) step.write(0, tasks.count());
   for (uint32_t i = 0; i < tensors.size() && staged && !gate.stopped(); i++) {
     table.fill(recipe(i), tensor(i));
-    step.each_task(tasks.begin(i), tasks.end(i), write);
+    step.write(tasks.begin(i), tasks.end(i));
   }
   return gate.stopped() ? gate.fail_at("while the new rows were written", error) : KVFOLD_OK;
 }
@@ -142,8 +181,7 @@ void Fold::rollback(const kvfold_options *options) {
   plain.faults = nullptr;
   FaultGate gate(&plain);
   const Step step(this, &plain, &gate);
-  step.each_task(0, tasks.count(),
-                 [&](const FoldTask &task, const Tensor &of, FoldSpace *) { step.restore(task, of); });
+  step.each_task([&](const FoldTask &task, const Tensor &of) { step.restore(task, of); });
 }
 
 }  // namespace cpu

@@ -17,7 +17,7 @@ namespace {
 /// Cells that fit a cache should stay there for the next token.
 constexpr size_t kStreamedBytes = 4 << 20;
 /// Written by a task.
-constexpr size_t kLeastOfTask = 32 << 10, kMostOfTask = 1 << 20;
+constexpr size_t kLeastOfTask = 16 << 10, kMostOfTask = 1 << 20;
 
 kvfold_status stage_tensor(Fold *fold, uint32_t index, const kvfold_options *options, kvfold_error *error) {
   TensorWork &work = fold->tensors[index];
@@ -66,18 +66,22 @@ kvfold_status place_cells(Fold *fold, kvfold_error *error) {
 /// The undo log of a tensor starts where the cache line does.
 kvfold_status reserve_undo(Fold *fold, kvfold_error *error) {
   size_t whole = 0;
-  std::vector<size_t> begins;
-  for (uint32_t i = 0; i < fold->tensors.size(); i++) {
+  std::vector<size_t> begins(fold->tensors.size());
+  for (uint32_t i = 0; i < begins.size(); i++) {
     size_t bytes = 0;
-    begins.push_back(whole);
+    begins[i] = whole;
     if (!multiply(fold->plan->rows, fold->tensor(i).row_bytes, &bytes) || bytes > PTRDIFF_MAX - 64 - whole)
       return fail(error, KVFOLD_STATUS_PLAN_LIMIT, "the rows do not fit the address space");
     whole += (bytes + 63) / 64 * 64;
   }
   fold->streaming = whole >= kStreamedBytes;
-  // sixteen tasks a thread, so that none waits long for another; not so small that reading ahead has no time
-  const size_t task = std::min(kMostOfTask, std::max(kLeastOfTask, whole / (16 * size_t{fold->space_count})));
-  for (uint32_t i = 0; i < begins.size(); i++) fold->tasks.add(fold->tensor(i), fold->plan->rows, task);
+  // sixteen tasks a thread; the last ones are smaller, so that no thread waits long for another
+  const size_t task = std::min(kMostOfTask, std::max(kLeastOfTask, whole / (16 * size_t{fold->spaces.count()})));
+  const size_t last_task = std::max(kLeastOfTask / 2, task / 4);
+  const uint32_t tensors = static_cast<uint32_t>(begins.size()), last_tensors = tensors - tensors / 8;
+  fold->tasks.reserve(tensors);
+  for (uint32_t i = 0; i < tensors; i++)
+    fold->tasks.add(fold->tensor(i), fold->plan->rows, i < last_tensors ? task : last_task);
   if (!fold->undo.allocate(whole)) return fail_memory(error, "the undo log");
   for (size_t i = 0; i < begins.size(); i++) fold->tensors[i].undo = fold->undo.data() + begins[i];
   fold->held_bytes += whole;
@@ -85,7 +89,7 @@ kvfold_status reserve_undo(Fold *fold, kvfold_error *error) {
 }
 
 kvfold_status reserve_spaces(Fold *fold, uint32_t threads, kvfold_error *error) {
-  size_t dim = 0, stage = FoldSpace::kStageBytes;
+  size_t dim = 0, stage = 0;
   bool lanes = false;
   for (uint32_t i = 0; i < fold->tensors.size(); i++) {
     const Tensor tensor = fold->tensor(i);
@@ -93,14 +97,10 @@ kvfold_status reserve_spaces(Fold *fold, uint32_t threads, kvfold_error *error) 
     lanes = lanes || tensor.transposed;
     stage = std::max(stage, tensor.transposed ? fold->plan->rows * tensor.element_bytes : 2 * tensor.row_bytes);
   }
-  fold->spaces.reset(new FoldSpace[threads]);
-  fold->space_count = threads;
   const size_t members = fold->plan->layout == KVFOLD_SHARED ? static_cast<size_t>(fold->plan->members.length) : 0;
-  for (uint32_t i = 0; i < threads; i++) {
-    FoldSpace &space = fold->spaces[i];
-    if (!space.allocate(dim, stage) || (lanes && !space.allocate_lane(fold->plan->rows, members)))
-      return fail_memory(error, "the buffers of the threads");
-  }
+  if (!fold->spaces.allocate(threads, dim, stage) ||
+      (lanes && !fold->spaces.allocate_lanes(fold->plan->rows, members)))
+    return fail_memory(error, "the buffers of the threads");
   return KVFOLD_OK;
 }
 

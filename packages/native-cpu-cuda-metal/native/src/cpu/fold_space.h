@@ -1,6 +1,9 @@
-// What one thread of a fold works in; allocated while the fold is prepared, so that a commit allocates nothing.
+// What the threads of a fold work in; allocated while the fold is prepared, so that a commit allocates nothing.
 #ifndef KVFOLD_CPU_FOLD_SPACE_H
 #define KVFOLD_CPU_FOLD_SPACE_H
+
+#include <algorithm>
+#include <memory>
 
 #include "common/scratch.h"
 #include "cpu/rope.h"
@@ -9,17 +12,18 @@
 namespace kvfold {
 namespace cpu {
 
+/// Of one thread.
 struct FoldSpace {
   static constexpr size_t kStageBytes = 16384;
   /// Of the cells of a batch: several pages, so that memory is asked for at several places, and time for it to answer
   /// while a batch is made; two of them stay in the second cache.
   static constexpr size_t kBatchBytes = 32768;
 
-  Scratch<float> floats;
   float *member = nullptr, *sum = nullptr;  // [dim] each
   Angles angles;
-  Scratch<uint8_t> stage;     // new rows on their way to the cache
-  Scratch<RowBatch> batches;  // the rows that are made and those that are made next
+  uint8_t *stage = nullptr;  // new rows on their way to the cache
+  size_t stage_bytes = 0;
+  RowBatch *batches = nullptr;  // [2] the rows that are made and those that are made next
 
   // One head of a transposed tensor: its sums in CSR form, and its copies.
   Scratch<uint32_t> offsets;            // [rows + 1]; empty for copies
@@ -28,20 +32,52 @@ struct FoldSpace {
   Scratch<uint32_t> copy_row, copy_slot;  // [rows]
   size_t copies = 0;
 
-  bool allocate(size_t dim, size_t stage_bytes) {
-    const size_t pairs = dim / 2;
-    if (!floats.allocate(2 * dim + Angles::kKept * 2 * pairs) || !stage.allocate(stage_bytes) ||
-        !batches.allocate(2))
-      return false;
-    member = floats.data();
-    sum = member + dim;
-    angles.bind(sum + dim, pairs);
-    return true;
-  }
   bool allocate_lane(size_t rows, size_t members) {
     return offsets.allocate(rows + 1) && slots.allocate(members) && weights.allocate(members) &&
            copy_row.allocate(rows) && copy_slot.allocate(rows);
   }
+};
+
+/// Of all threads: few allocations, as a short fold is over in the time of some hundred.
+class FoldSpaces {
+ public:
+  /// `dim` channels of a head and `stage_bytes` at least. May throw; false if there is no memory.
+  bool allocate(uint32_t threads, size_t dim, size_t stage_bytes) {
+    const size_t pairs = dim / 2, floats = whole_lines(2 * dim + Angles::kKept * 2 * pairs);
+    const size_t stage = whole_lines(std::max(stage_bytes, FoldSpace::kStageBytes));
+    size_t all_floats = 0, all_stages = 0;
+    if (!multiply(threads, floats, &all_floats) || !multiply(threads, stage, &all_stages)) return false;
+    if (!floats_.allocate(all_floats) || !stages_.allocate(all_stages) || !batches_.allocate(size_t{2} * threads))
+      return false;
+    spaces_.reset(new FoldSpace[threads]);
+    count_ = threads;
+    for (uint32_t i = 0; i < threads; i++) {
+      FoldSpace &space = spaces_[i];
+      space.member = floats_.data() + i * floats;
+      space.sum = space.member + dim;
+      space.angles.bind(space.sum + dim, pairs);
+      space.stage = stages_.data() + i * stage;
+      space.stage_bytes = stage;
+      space.batches = batches_.data() + size_t{2} * i;
+    }
+    return true;
+  }
+  bool allocate_lanes(size_t rows, size_t members) {
+    return std::all_of(spaces_.get(), spaces_.get() + count_,
+                       [&](FoldSpace &space) { return space.allocate_lane(rows, members); });
+  }
+  uint32_t count() const { return count_; }
+  FoldSpace &operator[](uint32_t thread) const { return spaces_[thread]; }
+
+ private:
+  /// Two threads never write to the same cache line for long.
+  static size_t whole_lines(size_t count) { return (count + 63) / 64 * 64; }
+
+  std::unique_ptr<FoldSpace[]> spaces_;
+  uint32_t count_ = 0;
+  Scratch<float> floats_;
+  Scratch<uint8_t> stages_;
+  Scratch<RowBatch> batches_;
 };
 
 }  // namespace cpu

@@ -30,11 +30,11 @@ void stage_head(const Fold &fold, uint32_t index, size_t head, FoldSpace *space,
   const size_t bytes = tensor.element_bytes, before = fold.table.computed_before(head);
   const size_t count = fold.table.computed_before(head + 1) - before;
   for (size_t j = 0; j < tensor.dim; j++) {
-    maker.make(j, space->stage.data());
+    maker.make(j, space->stage);
     uint8_t *out = scratch + (before * tensor.dim + j * count) * bytes;
     for (size_t row = 0; row < fold.table.rows(); row++) {
       if (!SliceTable::is_computed(fold.table.entry(head, row))) continue;
-      copy_element(out, space->stage.data() + row * bytes, bytes);
+      copy_element(out, space->stage + row * bytes, bytes);
       out += bytes;
     }
   }
@@ -50,7 +50,7 @@ kvfold_status compute_slices(const Fold &fold, uint32_t index, const kvfold_opti
   std::atomic<bool> stop{false};
   const size_t rows = fold.table.rows();
   const size_t tasks = tensor.transposed ? tensor.heads : (rows + kRowsOfTask - 1) / kRowsOfTask;
-  parallel_for(fold.space_count, tasks, [&](size_t task, uint32_t worker) {
+  parallel_for(fold.spaces.count(), tasks, [&](size_t task, uint32_t worker) {
     if (stop.load(std::memory_order_relaxed)) return;
     if (cancelled(options)) return stop.store(true, std::memory_order_relaxed);
     FoldSpace *space = &fold.spaces[worker];

@@ -23,6 +23,10 @@ class FoldTasks {
  public:
   static constexpr size_t kChannels = 16;
 
+  void reserve(size_t tensors) {
+    parts_.reserve(tensors);
+    begins_.reserve(tensors);
+  }
   /// A task writes about `bytes`.
   void add(const Tensor &tensor, size_t rows, size_t bytes) {
     Part part{tensor.transposed, 0, 0, begins_.empty() ? 0 : begins_.back()};

@@ -20,12 +20,12 @@ uint8_t *Outbox::next_stage() {
   return stage;
 }
 
-void Outbox::post(size_t begin, size_t end, const uint8_t *bytes) {
+void Outbox::post(const RowCopy &rows, size_t begin, size_t end, const uint8_t *bytes) {
   if (begin == end) return;
   flush();
-  if (rows_.copy.streaming && rows_.is_run(begin, end))
-    waiting_ = {rows_.destination(begin), bytes, (end - begin) * rows_.tensor.row_bytes};
-  else rows_.write(begin, end, bytes);
+  if (rows.copy.streaming && rows.is_run(begin, end))
+    waiting_ = {rows.destination(begin), bytes, (end - begin) * rows.tensor.row_bytes};
+  else rows.write(begin, end, bytes);
 }
 
 Stream Outbox::take() {
@@ -37,14 +37,13 @@ void Outbox::flush() {
   if (stream.bytes != 0) kernels().stream(stream.to, stream.from, stream.bytes);
 }
 
-RowWriter::RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, FoldSpace *space, FaultGate *gate)
-    : fold_(fold), rows_(rows), task_(task), space_(space), gate_(gate),
-      maker_(fold, task.tensor, RowMaker::From::log), block_(block_rows()), most_(block_ / kFirstShare + 1),
-      outbox_(rows_, space), now_(&space->batches[0]), next_(&space->batches[1]) {}
+RowWriter::RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, RowHands *hands, FaultGate *gate)
+    : fold_(fold), rows_(rows), task_(task), hands_(*hands), gate_(gate),
+      maker_(fold, task.tensor, RowMaker::From::log), block_(block_rows()), most_(block_) {}
 
 /// At most kBatchBytes of cells and what a stage holds, and whole cache lines where that can be.
 size_t RowWriter::block_rows() const {
-  const size_t bytes = rows_.tensor.row_bytes, room = std::max<size_t>(1, space_->stage.size() / 2 / bytes);
+  const size_t bytes = rows_.tensor.row_bytes, room = std::max<size_t>(1, hands_.space->stage_bytes / 2 / bytes);
   size_t lines = 64;  // rows after which a line begins again
   while (lines > 1 && lines / 2 * bytes % 64 == 0) lines /= 2;
   const size_t wanted = FoldSpace::kBatchBytes / std::max<size_t>(1, maker_.source_bytes());
@@ -53,43 +52,49 @@ size_t RowWriter::block_rows() const {
   return most / lines * lines;
 }
 
-/// Nothing has asked for the first rows of a task: short batches, so that memory does not wait long for the next ones.
 void RowWriter::gather(size_t from, RowBatch *batch) {
   const size_t end = std::min(task_.to, (from / block_ + 1) * block_);
   maker_.gather(from, std::min(end, from + most_), batch);
   most_ = std::min(2 * most_, block_);
 }
 
+void RowWriter::gather_next(RowWriter *after) {
+  if (hands_.now->end < task_.to || after == nullptr) return gather(hands_.now->end, hands_.next);
+  after->gather(after->task_.from, hands_.next);
+  hands_.begun = true;
+}
+
 /// A row that the batches leave out stays where it is, or is made at length.
-void RowWriter::make_block(size_t from, size_t to) {
+void RowWriter::make_block(size_t from, size_t to, RowWriter *after) {
   const size_t bytes = rows_.tensor.row_bytes;
-  uint8_t *stage = outbox_.next_stage();
+  uint8_t *stage = hands_.outbox.next_stage();
   size_t begin = from;  // of rows that have been made and not been posted
   for (size_t row = from; row < to;) {
-    if (!now_->empty()) {
-      gather(now_->end, next_);
-      kernels().make(rows_.tensor.type, now_->list(), next_->places(maker_.piece_bytes()), outbox_.take(),
+    if (!hands_.now->empty()) {
+      gather_next(after);
+      const size_t piece = (hands_.begun ? after->maker_ : maker_).piece_bytes();
+      kernels().make(rows_.tensor.type, hands_.now->list(), hands_.next->places(piece), hands_.outbox.take(),
                      maker_.piece_channels(), stage + (row - from) * bytes);
-      row = now_->end;
-      std::swap(now_, next_);
+      row = hands_.now->end;
+      std::swap(hands_.now, hands_.next);
       continue;
     }
     if (maker_.keeps(row)) {
-      outbox_.post(begin, row, stage + (begin - from) * bytes);
+      hands_.outbox.post(rows_, begin, row, stage + (begin - from) * bytes);
       begin = row + 1;
     } else {
       maker_.prefetch_row(std::min(row + kRowsAhead, task_.to - 1));
-      maker_.make_row(row, space_, stage + (row - from) * bytes);
+      maker_.make_row(row, hands_.space, stage + (row - from) * bytes);
     }
-    gather(++row, now_);
+    gather(++row, hands_.now);
   }
-  outbox_.post(begin, to, stage + (begin - from) * bytes);
+  hands_.outbox.post(rows_, begin, to, stage + (begin - from) * bytes);
 }
 
 /// Rows that wait in scratch, or are copies.
 void RowWriter::copy_staged(size_t from, size_t to) {
   const size_t bytes = rows_.tensor.slice_bytes;
-  uint8_t *stage = outbox_.next_stage(), *out = stage;
+  uint8_t *stage = hands_.outbox.next_stage(), *out = stage;
   for (size_t row = from; row < to; row++) {
     for (size_t head = 0; head < rows_.tensor.heads; head++, out += bytes) {
       const uint32_t entry = fold_.table.entry(head, row), at = SliceTable::index(entry);
@@ -99,13 +104,19 @@ void RowWriter::copy_staged(size_t from, size_t to) {
       std::memcpy(out, slice, bytes);
     }
   }
-  outbox_.post(from, to, stage);
+  hands_.outbox.post(rows_, from, to, stage);
 }
 
-void RowWriter::write() {
+void RowWriter::begin() {
+  if (std::exchange(hands_.begun, false)) return;
+  most_ = block_ / kFirstShare + 1;  // nothing has asked for them: memory should not wait long for the next ones
+  gather(task_.from, hands_.now);
+}
+
+void RowWriter::write(RowWriter *after) {
   const size_t middle = task_.from + (task_.to - task_.from) / 2;
   bool passed = false;
-  if (!fold_.staged) gather(task_.from, now_);
+  if (!fold_.staged) begin();
   for (size_t from = task_.from, to = from; from < task_.to; from = to) {
     if (!passed && from >= middle) {
       if (!gate_->pass()) return;
@@ -113,9 +124,8 @@ void RowWriter::write() {
     }
     to = std::min(task_.to, (from / block_ + 1) * block_);
     if (fold_.staged) copy_staged(from, to);
-    else make_block(from, to);
+    else make_block(from, to, after);
   }
-  outbox_.flush();
   if (!passed) gate_->pass();
 }
 

@@ -12,47 +12,58 @@ namespace cpu {
 /// written, and memory is read and written at once: one after the other takes nearly twice as long.
 class Outbox {
  public:
-  Outbox(const RowCopy &rows, FoldSpace *space) : rows_(rows), stage_(space->stage.data()), half_(space->stage.size() / 2) {}
+  explicit Outbox(const FoldSpace &space) : stage_(space.stage), half_(space.stage_bytes / 2) {}
 
   /// Another stage than that of the rows that wait.
   uint8_t *next_stage();
   /// Rows [begin, end), which lie at `bytes` in a stage.
-  void post(size_t begin, size_t end, const uint8_t *bytes);
+  void post(const RowCopy &rows, size_t begin, size_t end, const uint8_t *bytes);
   /// Hands over the rows that wait.
   Stream take();
   void flush();
 
  private:
-  const RowCopy &rows_;
   uint8_t *stage_;
   const size_t half_;
   size_t turn_ = 0;
   Stream waiting_{nullptr, nullptr, 0};
 };
 
+/// What passes from one task of a thread to its next.
+struct RowHands {
+  explicit RowHands(FoldSpace *of) : space(of), outbox(*of), now(&of->batches[0]), next(&of->batches[1]) {}
+
+  FoldSpace *space;
+  Outbox outbox;
+  RowBatch *now, *next;  // the rows that are made, and those that are made next
+  bool begun = false;    // `now`, or after the last batch `next`, holds the first rows of the next task
+};
+
+/// New rows of one task.
 class RowWriter {
  public:
-  RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, FoldSpace *space, FaultGate *gate);
+  RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, RowHands *hands, FaultGate *gate);
 
-  /// Stops in the middle when the gate says so.
-  void write();
+  /// Stops in the middle when the gate says so; the last rows may wait in the outbox. `after` (optional): who writes next
+  /// with the same hands; its first rows are asked for while the last ones are made here.
+  void write(RowWriter *after);
 
  private:
   size_t block_rows() const;
+  void begin();
   void gather(size_t from, RowBatch *batch);
-  void make_block(size_t from, size_t to);
+  void gather_next(RowWriter *after);
+  void make_block(size_t from, size_t to, RowWriter *after);
   void copy_staged(size_t from, size_t to);
 
   const Fold &fold_;
   const RowCopy rows_;
   const FoldTask task_;
-  FoldSpace *space_;
+  RowHands &hands_;
   FaultGate *gate_;
   const RowMaker maker_;
   const size_t block_;
   size_t most_;  // rows of the next batch
-  Outbox outbox_;
-  RowBatch *now_, *next_;
 };
 
 }  // namespace cpu

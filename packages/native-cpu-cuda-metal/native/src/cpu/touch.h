@@ -1,5 +1,5 @@
-// The first touch of huge pages, before several threads write to them: two threads that reach a new huge page at the same
-// time both clear one, and the page of one of them is thrown away.
+// The first touch of huge pages, before several threads write to them: two threads that reach a new huge page at once
+// both clear one, and the page of one of them is thrown away.
 #ifndef KVFOLD_CPU_TOUCH_H
 #define KVFOLD_CPU_TOUCH_H
 
