@@ -80,8 +80,8 @@ export function benchOperations(): string[] {
 }
 
 /**
- * Times all variants of one operation of one backend on one cache, off the event loop: in every round the yardstick
- * first, then each variant once, medians over the rounds. A combination that does not exist, or is too large, is no
+ * Times all variants of one operation of one backend on one cache, off the event loop: each once a round, after the
+ * yardstick, medians over the rounds. A combination that does not exist, or is too large, is no
  * error: `skipped` says why.
  *
  * @throws KvfoldError KVFOLD_ARGUMENT, KVFOLD_ABORTED, KVFOLD_NATIVE_MISSING, KVFOLD_NATIVE
