@@ -18,9 +18,9 @@ const TYPES = Object.keys(DTYPES) as DType[];
 const EXAMPLES = `
 fold, rope and key-stats are set against the bytes that the machine copies, attend and fit against the floating-point
 operations that it reaches on registers; both are measured in the same rounds with the same number of threads. Rounds
-are interleaved, the first one warms up, medians are shown. The copy comes right before, and is large, so that nothing
-is timed on a warm cache. Bytes are those usefully read plus written. Where the machine copies much more than it reads
-alone, no fold keeps up with a copy: most of its bytes are read.
+are interleaved, the first one warms up, medians are shown. A copy comes right before whatever is set against it, and is
+large, so that nothing of the cache is at hand. Bytes are those usefully read plus written. Where the machine copies
+much more than it reads alone, no fold keeps up with a copy: most of its bytes are read.
 
 fold:   merge (mean of neighbours), merge-turned (keys rotated to the row first), evict (cells picked at random),
         composite (others in every head), each with and without saving the undo log

@@ -52,7 +52,7 @@ struct Row {
   Facts facts;
   std::vector<double> seconds, yardsticks;  // by round
   double median = 0, least = 0, most = 0;  // seconds
-  double ratio = 0;  // median over the rounds of speed / yardstick
+  double ratio = 0;  // median over the rounds of speed / the yardstick of that round
 };
 
 /// The yardstick of the ratios is the median of all rounds and rows; `read` and the other yardstick were measured once.

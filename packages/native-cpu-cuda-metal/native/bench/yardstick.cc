@@ -20,7 +20,7 @@ namespace kvfold {
 namespace bench {
 namespace {
 
-/// Of each buffer: as large as the last-level cache, so that both do not fit, as far as that is known and has limits.
+/// Of each buffer: two as large as the last-level cache do not fit into it.
 constexpr size_t kLeastBytes = size_t{128} << 20, kMostBytes = size_t{512} << 20;
 constexpr size_t kChunk = size_t{4} << 20;
 

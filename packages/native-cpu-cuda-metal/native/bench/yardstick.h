@@ -10,7 +10,7 @@
 namespace kvfold {
 namespace bench {
 
-/// Memory far larger than the caches.
+/// Two buffers, each as large as the last-level cache where that is known: 128 to 512 MiB.
 class MemoryYardstick {
  public:
   bool allocate();

@@ -67,9 +67,16 @@ std::vector<uint32_t> shuffled(uint32_t count, Random *random) {
   return order;
 }
 
+/// What cases are that differ in length.
+struct Extent {
+  uint32_t cells, capacity;
+  bool is_long;  // at most 6 members a row, a quarter of the cells at least stays
+};
+
 /// Of the layers that `made` has.
-void make_memory(Case *made, uint32_t cells, Random *random) {
-  const uint32_t layer_count = static_cast<uint32_t>(made->layers.size()), capacity = cells + random->below(cells + 1);
+void make_memory(Case *made, const Extent &extent, Random *random) {
+  const uint32_t cells = extent.cells, capacity = extent.capacity;
+  const auto layer_count = static_cast<uint32_t>(made->layers.size());
   made->frequencies.resize(layer_count);
   made->buffers.resize(size_t{2} * layer_count);
   made->memory = {KVFOLD_MEMORY_ABI, sizeof(kvfold_memory), sizeof(kvfold_memory_layer), layer_count, capacity, 1,
@@ -117,10 +124,11 @@ std::vector<float> random_weights(const Case &made, uint32_t *scope, size_t memb
   return weights;
 }
 
-void make_shared(Case *made, uint32_t cells, Random *random) {
+void make_shared(Case *made, const Extent &extent, Random *random) {
+  const uint32_t cells = extent.cells;
   const std::vector<uint32_t> order = random->coin() ? shuffled(cells, random) : std::vector<uint32_t>();
   // now and then more members than kernels take at once, in a row and in a tile of rows
-  const uint32_t most = cells > 90 && random->coin() ? 120 : 6;
+  const uint32_t most = !extent.is_long && cells > 90 && random->coin() ? 120 : 6;
   uint32_t used = 0;
   made->offsets.push_back(0);
   while (used < cells) {
@@ -137,10 +145,10 @@ void make_shared(Case *made, uint32_t cells, Random *random) {
   made->value_weights = random_weights(*made, &made->plan.value_weights.scope, made->members.size(), random);
 }
 
-void make_composite(Case *made, uint32_t cells, Random *random) {
-  const uint32_t heads = kvfold::most_heads(made->memory);
+void make_composite(Case *made, const Extent &extent, Random *random) {
+  const uint32_t cells = extent.cells, heads = kvfold::most_heads(made->memory);
   made->plan.layout = KVFOLD_COMPOSITE;
-  made->plan.rows = 1 + random->below(cells);
+  made->plan.rows = extent.is_long ? cells / 4 + random->below(cells / 4) : 1 + random->below(cells);
   made->plan.layers = made->memory.layer_count;
   made->plan.kv_heads = heads;
   for (uint32_t l = 0; l < made->memory.layer_count; l++) {
@@ -153,10 +161,11 @@ void make_composite(Case *made, uint32_t cells, Random *random) {
   }
 }
 
-void make_plan(Case *made, uint32_t cells, Random *random) {
+void make_plan(Case *made, const Extent &extent, Random *random) {
+  const uint32_t cells = extent.cells;
   made->plan.cells = cells;
-  if (random->coin()) make_shared(made, cells, random);
-  else make_composite(made, cells, random);
+  if (random->coin()) make_shared(made, extent, random);
+  else make_composite(made, extent, random);
   int32_t position = 0;
   for (uint32_t r = 0; r < made->plan.rows; r++) {
     made->row_positions.push_back(position += static_cast<int32_t>(random->below(3)));
@@ -171,13 +180,13 @@ void make_plan(Case *made, uint32_t cells, Random *random) {
 }
 
 /// All but the layers.
-void finish(Case *made, uint32_t seed, uint32_t cells, Random *random) {
-  make_memory(made, cells, random);
-  make_positions(made, cells, random);
-  make_plan(made, cells, random);
+void finish(Case *made, uint32_t seed, const Extent &extent, Random *random) {
+  make_memory(made, extent, random);
+  make_positions(made, extent.cells, random);
+  make_plan(made, extent, random);
   made->bind();
   char name[96];
-  std::snprintf(name, sizeof name, "(seed %u, %u cells, %u layers, %s)", seed, cells, made->memory.layer_count,
+  std::snprintf(name, sizeof name, "(seed %u, %u cells, %u layers, %s)", seed, extent.cells, made->memory.layer_count,
                 made->plan.layout == KVFOLD_SHARED ? "shared" : "composite");
   made->name = name;
 }
@@ -255,9 +264,9 @@ std::unique_ptr<Case> random_case(uint32_t seed) {
   Random random(seed);
   auto made = std::make_unique<Case>();
   const uint32_t cells = seed % 8 == 0 ? 100 + random.below(200) : 1 + random.below(80);  // some of several blocks
-  const uint32_t layers = 1 + random.below(3);
+  const uint32_t layers = 1 + random.below(3), capacity = cells + random.below(cells + 1);
   for (uint32_t l = 0; l < layers; l++) made->layers.push_back(random_layer(&random));
-  finish(made.get(), seed, cells, &random);
+  finish(made.get(), seed, {cells, capacity, false}, &random);
   return made;
 }
 
@@ -267,7 +276,8 @@ std::unique_ptr<Case> long_case(uint32_t seed) {
   kvfold_memory_layer layer{};
   layer.kv_heads = 2;
   layer.key_dim = layer.value_dim = 64;
-  const int32_t types[][2] = {{KVFOLD_F16, KVFOLD_F16}, {KVFOLD_Q8_0, KVFOLD_Q8_0}, {KVFOLD_F32, KVFOLD_BF16}};
+  const int32_t types[][2] = {{KVFOLD_F16, KVFOLD_F16}, {KVFOLD_Q8_0, KVFOLD_Q8_0}, {KVFOLD_F32, KVFOLD_BF16},
+                              {KVFOLD_Q8_0, KVFOLD_F16}, {KVFOLD_F16, KVFOLD_Q8_0}};
   for (const int32_t *type : types) {
     layer.key_type = type[0];
     layer.value_type = type[1];
@@ -276,7 +286,8 @@ std::unique_ptr<Case> long_case(uint32_t seed) {
     layer.rope_dims = layer.rope_pairing == 0 ? 0 : 64;
     made->layers.push_back(layer);
   }
-  finish(made.get(), seed, 13000 + random.below(1000), &random);
+  const uint32_t cells = 11000 + random.below(1000), free = random.coin() ? 0 : random.below(cells);
+  finish(made.get(), seed, {cells, cells + free, true}, &random);
   return made;
 }
 

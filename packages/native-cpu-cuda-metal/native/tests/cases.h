@@ -74,7 +74,7 @@ struct Case {
 
 /// Any types, layouts, rotations, slots and plan. Members per row are at most 6, |weights| at most 2.
 std::unique_ptr<Case> random_case(uint32_t seed);
-/// Rows in three types and one transposed tensor, 1,552 bytes a cell: most folds of it write more than caches should hold.
+/// A fold of it writes 4 MiB and more, past the caches. Ten tensors, one of them transposed.
 std::unique_ptr<Case> long_case(uint32_t seed);
 
 /// How far fixed point may move a sum of q8_0 blocks (bounds.h): of the block at channel j of a row that `before` had not

@@ -1,6 +1,5 @@
 // Every backend against the double reference on random cases; the same bits for any number of threads and with every
 // instruction set that runs here; guard bytes.
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -11,7 +10,6 @@
 #include "compare.h"
 #include "cpu/arch/arch.h"
 #include "placed.h"
-#include "reference/convert.h"
 #include "reference/rows.h"
 
 using cases::Case;

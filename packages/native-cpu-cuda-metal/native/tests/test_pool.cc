@@ -35,10 +35,23 @@ void run_jobs(uint32_t seed) {
   }
 }
 
+/// As short as jobs can be: threads join and leave all the time.
+void run_short_jobs() {
+  for (size_t job = 1; job <= 30000; job++) {
+    std::atomic<size_t> sum{0};
+    const size_t tasks = 2 + job % 3;
+    kvfold::cpu::parallel_for(3, tasks, [&](size_t task, uint32_t) { sum += (task + 1) * job; });
+    if (sum == job * tasks * (tasks + 1) / 2) continue;
+    std::printf("short job %zu went wrong\n", job);
+    std::exit(1);
+  }
+}
+
 }  // namespace
 
 int main() {
   run_jobs(0);
+  run_short_jobs();
   std::vector<std::thread> callers;
   for (uint32_t seed = 1; seed <= 4; seed++) callers.emplace_back(run_jobs, seed);
   for (std::thread &caller : callers) caller.join();

@@ -2,7 +2,6 @@
 #ifndef KVFOLD_CPU_FOLD_H
 #define KVFOLD_CPU_FOLD_H
 
-#include <memory>
 #include <vector>
 
 #include "common/pages.h"
@@ -40,7 +39,7 @@ struct Fold final : Change {
   bool saved = false;               // the undo log holds every destination row
   bool streaming = false;           // more is written than caches should hold
   FoldTasks tasks;
-  Pages undo;                       // of all tensors
+  Pages undo{Pages::Use::kReused};  // of all tensors
   std::vector<TensorWork> tensors;  // [layers, keys then values]
   Scratch<uint32_t> row_of_slot;    // [capacity] row that overwrites a slot, or kNotWritten
   Scratch<uint32_t> place;          // [cells] slot of a cell, or kLogged and the row of the undo log where it is

@@ -1,5 +1,6 @@
-// Commit and rollback of a fold. Two submissions to the pool, each over all tensors, once the log's pages are touched:
+// Commit and rollback of a fold. Submissions to the pool, each over all tensors (`write` of a staged fold: over one):
 //
+//     touch   the huge pages of the undo log
 //     save    the rows that will be overwritten  ->  undo log
 //     write   cells (from the log, where their slots are overwritten)  ->  new rows  ->  the cells that stay
 //
@@ -105,46 +106,46 @@ struct Step {
   }
 
   /// Writes tasks [begin, end). A thread takes its next task before it is done with one, so that memory does not wait
-  /// between the two; but not one of the last, which are for whoever is done first.
+  /// between the two; but nobody who is at one of the last, which are for whoever is done first.
   void write(size_t begin, size_t end) const {
     const size_t last_ones = end - std::min<size_t>(end - begin, threads);
     std::atomic<size_t> next{begin};
     parallel_for(threads, std::min<size_t>(threads, end - begin), [&](size_t, uint32_t worker) {
-      RowHands hands(&fold.spaces[worker]);
+      RowPipeline pipeline(&fold.spaces[worker]);
       std::optional<RowWriter> writers[2];  // of a task and of the one after it, in turns
       for (size_t turn = 0, after = end;; turn ^= 1) {
         size_t task = after;
         if (task == end) {
           task = next.fetch_add(1);
           if (task >= end) break;
-          open(task, &hands, &writers[turn]);
+          open(task, &pipeline, &writers[turn]);
         }
         after = std::min(end, task < last_ones ? next.fetch_add(1) : end);
-        if (after < end) open(after, &hands, &writers[turn ^ 1]);
-        write(task, &writers[turn], after < end ? &writers[turn ^ 1] : nullptr, &hands);
+        if (after < end) open(after, &pipeline, &writers[turn ^ 1]);
+        write(task, &writers[turn], after < end ? &writers[turn ^ 1] : nullptr, &pipeline);
       }
-      hands.outbox.flush();
+      pipeline.outbox.flush();
       Copy{fold.streaming}.finish();
     });
   }
 
  private:
   /// Nobody for a transposed tensor.
-  void open(size_t index, RowHands *hands, std::optional<RowWriter> *writer) const {
+  void open(size_t index, RowPipeline *pipeline, std::optional<RowWriter> *writer) const {
     const FoldTask task = fold.tasks.at(index);
     const RowCopy rows = rows_of(task.tensor);
     if (rows.tensor.transposed) writer->reset();
-    else writer->emplace(fold, rows, task, hands, &gate);
+    else writer->emplace(fold, rows, task, pipeline, &gate);
   }
 
   /// `after` (optional): who writes next.
-  void write(size_t index, std::optional<RowWriter> *writer, std::optional<RowWriter> *after, RowHands *hands) const {
+  void write(size_t index, std::optional<RowWriter> *writer, std::optional<RowWriter> *after, RowPipeline *pipeline) const {
     if (!gate.pass()) return;
     if (*writer) {
       (*writer)->write(after != nullptr && *after ? &**after : nullptr);
     } else {
-      hands->outbox.flush();  // lanes are made in the same stage
-      write_lanes(fold.tasks.at(index), hands->space);
+      pipeline->outbox.flush();  // lanes are made in the same stage
+      write_lanes(fold.tasks.at(index), pipeline->space);
     }
     gate.pass();
   }

@@ -1,7 +1,7 @@
 // Prepare: looks up where every cell will be found, reserves all that a commit needs, and stages rows whose values are
 // not the sum of their members.
 #include <algorithm>
-#include <new>
+#include <memory>
 
 #include "common/error.h"
 #include "common/location.h"
@@ -75,7 +75,7 @@ kvfold_status reserve_undo(Fold *fold, kvfold_error *error) {
     whole += (bytes + 63) / 64 * 64;
   }
   fold->streaming = whole >= kStreamedBytes;
-  // sixteen tasks a thread; the last ones are smaller, so that no thread waits long for another
+  // sixteen tasks a thread; those of the last eighth of the tensors are smaller, so that no thread waits long for another
   const size_t task = std::min(kMostOfTask, std::max(kLeastOfTask, whole / (16 * size_t{fold->spaces.count()})));
   const size_t last_task = std::max(kLeastOfTask / 2, task / 4);
   const uint32_t tensors = static_cast<uint32_t>(begins.size()), last_tensors = tensors - tensors / 8;

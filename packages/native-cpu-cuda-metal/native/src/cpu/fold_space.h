@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 
 #include "common/scratch.h"
 #include "cpu/rope.h"
@@ -41,23 +42,24 @@ struct FoldSpace {
 /// Of all threads: few allocations, as a short fold is over in the time of some hundred.
 class FoldSpaces {
  public:
-  /// `dim` channels of a head and `stage_bytes` at least. May throw; false if there is no memory.
+  /// `dim` channels of a head and `stage_bytes` at least. False if there is no memory.
   bool allocate(uint32_t threads, size_t dim, size_t stage_bytes) {
-    const size_t pairs = dim / 2, floats = whole_lines(2 * dim + Angles::kKept * 2 * pairs);
-    const size_t stage = whole_lines(std::max(stage_bytes, FoldSpace::kStageBytes));
+    const size_t pairs = dim / 2, floats = lines(sizeof(float) * (2 * dim + Angles::kKept * 2 * pairs));
+    const size_t stage = lines(std::max(stage_bytes, FoldSpace::kStageBytes));
     size_t all_floats = 0, all_stages = 0;
     if (!multiply(threads, floats, &all_floats) || !multiply(threads, stage, &all_stages)) return false;
     if (!floats_.allocate(all_floats) || !stages_.allocate(all_stages) || !batches_.allocate(size_t{2} * threads))
       return false;
-    spaces_.reset(new FoldSpace[threads]);
+    spaces_.reset(new (std::nothrow) FoldSpace[threads]);
+    if (!spaces_) return false;
     count_ = threads;
     for (uint32_t i = 0; i < threads; i++) {
       FoldSpace &space = spaces_[i];
-      space.member = floats_.data() + i * floats;
+      space.member = reinterpret_cast<float *>(floats_.data() + i * floats);
       space.sum = space.member + dim;
       space.angles.bind(space.sum + dim, pairs);
-      space.stage = stages_.data() + i * stage;
-      space.stage_bytes = stage;
+      space.stage = stages_[i * stage].bytes;
+      space.stage_bytes = stage * sizeof(Line);
       space.batches = batches_.data() + size_t{2} * i;
     }
     return true;
@@ -70,13 +72,15 @@ class FoldSpaces {
   FoldSpace &operator[](uint32_t thread) const { return spaces_[thread]; }
 
  private:
-  /// Two threads never write to the same cache line for long.
-  static size_t whole_lines(size_t count) { return (count + 63) / 64 * 64; }
+  /// No two threads write to one of them.
+  struct alignas(64) Line {
+    uint8_t bytes[64];
+  };
+  static size_t lines(size_t bytes) { return (bytes + sizeof(Line) - 1) / sizeof(Line); }
 
   std::unique_ptr<FoldSpace[]> spaces_;
   uint32_t count_ = 0;
-  Scratch<float> floats_;
-  Scratch<uint8_t> stages_;
+  Scratch<Line> floats_, stages_;
   Scratch<RowBatch> batches_;
 };
 

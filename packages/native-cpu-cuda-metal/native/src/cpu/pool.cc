@@ -9,6 +9,8 @@
 #include <mutex>
 #include <thread>
 
+#include "kvfold/fold.h"
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -19,8 +21,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// How long a thread looks before it sleeps.
-constexpr std::chrono::microseconds kLook{50};
+/// How long a thread spins before it sleeps.
+constexpr std::chrono::microseconds kSpin{50};
 
 /// Tells the core that this thread only waits.
 inline void pause() {
@@ -31,12 +33,12 @@ inline void pause() {
 #endif
 }
 
-/// Whether `ready` within kLook.
+/// Spins for kSpin at most; whether it was ready.
 template <typename Ready>
-bool soon(const Ready &ready) {
-  const Clock::time_point end = Clock::now() + kLook;
+bool spin_until(const Ready &ready) {
+  const Clock::time_point end = Clock::now() + kSpin;
   do {
-    for (int look = 0; look < 16; look++) {
+    for (int i = 0; i < 16; i++) {
       if (ready()) return true;
       pause();
     }
@@ -61,6 +63,8 @@ struct State {
   static constexpr uint64_t kWorker = 1, kSeat = 1 << 16, kRound = uint64_t{1} << 32, kCount = 0xffff;
   uint64_t word;
 
+  static_assert(KVFOLD_MAX_THREADS <= kCount, "a seat each");
+
   uint32_t working() const { return static_cast<uint32_t>(word & kCount); }
   uint32_t seats() const { return static_cast<uint32_t>(word >> 16 & kCount); }
   uint32_t round() const { return static_cast<uint32_t>(word >> 32); }
@@ -76,14 +80,14 @@ class Pool {
     seats_ = seats;
     const State before = state();
     {
-      std::lock_guard<std::mutex> lock(mutex_);  // nobody is between looking and falling asleep
+      std::lock_guard<std::mutex> lock(mutex_);  // nobody is between finding no job and falling asleep
       state_.store((before.word / State::kRound + 1) * State::kRound + seats * State::kSeat);
     }
     wake_.notify_all();
     job->run(0);
     state_.fetch_and(~(State::kCount * State::kSeat));  // nobody joins any more
     const auto done = [this] { return state().working() == 0; };
-    if (soon(done)) return;
+    if (spin_until(done)) return;
     std::unique_lock<std::mutex> lock(mutex_);
     idle_.wait(lock, done);
   }
@@ -108,7 +112,7 @@ class Pool {
     const auto open = [&](State seen) { return seen.seats() > 0 && seen.round() != last_round; };
     const auto can_join = [&] { return open(state()); };
     for (;;) {
-      if (!soon(can_join)) {
+      if (!spin_until(can_join)) {
         std::unique_lock<std::mutex> lock(mutex_);
         wake_.wait(lock, can_join);
       }
@@ -129,12 +133,13 @@ class Pool {
   }
 
   std::mutex job_mutex_;
+  uint32_t workers_ = 0;  // of who holds job_mutex_
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
-  std::atomic<uint64_t> state_{0};
+  alignas(64) std::atomic<uint64_t> state_{0};  // many spin on it
   // Written while nobody works, read by those who have joined.
-  Job *job_ = nullptr;
-  uint32_t seats_ = 0, workers_ = 0;
+  alignas(64) Job *job_ = nullptr;
+  uint32_t seats_ = 0;
 };
 
 Pool &pool() {

@@ -14,11 +14,12 @@ namespace cpu {
 ///
 ///     rows       a  [bc]        pieces of two heads     a0  a1  [b0 c0]  [b1 c1]
 ///                               ends                     1   2        4        6
-struct RowBatch {
+struct alignas(64) RowBatch {
   static constexpr size_t kPieces = 256, kTerms = 1024;
 
   size_t begin = 0, end = 0;
   size_t pieces = 0, terms = 0;
+  size_t piece_bytes = 0;
   bool copies = false;  // every piece is a term
   // of a plan's own, where these are used instead of the lists below
   const float *plan_weights = nullptr;
@@ -39,9 +40,9 @@ struct RowBatch {
     copies = false;
   }
   bool empty() const { return begin == end; }
-  /// Where the terms lie; copies are slices of `bytes`.
-  Runs places(size_t bytes) const {
-    if (copies) return {from, nullptr, bytes, terms, 0};
+  /// Where the terms lie.
+  Runs places() const {
+    if (copies) return {from, nullptr, piece_bytes, terms, 0};
     size_t lines = runs;
     for (size_t i = 0; i < runs; i++) lines += static_cast<size_t>(run_ends[i] - run_begins[i]) / 64;
     return {run_begins, run_ends, 0, runs, lines};

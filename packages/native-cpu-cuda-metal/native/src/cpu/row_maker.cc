@@ -67,6 +67,7 @@ bool RowMaker::turned_anywhere(size_t row, size_t heads) const {
 
 void RowMaker::gather(size_t from, size_t to, RowBatch *batch) const {
   batch->clear(from);
+  batch->piece_bytes = uniform_ ? tensor_.row_bytes : tensor_.slice_bytes;
   if (fold_.plan->layout == KVFOLD_COMPOSITE) gather_composite(to, batch);
   else if (plain_) gather_plain(to, batch);
   else gather_sums(to, batch);

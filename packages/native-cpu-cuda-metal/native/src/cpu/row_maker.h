@@ -22,9 +22,8 @@ class RowMaker {
   /// Looks up rows from `from` on, as far as `to` or as the batch has room; stops at a row that stays where it is, and at
   /// one that only make_row() makes: of turned keys, or of very many members.
   void gather(size_t from, size_t to, RowBatch *batch) const;
-  /// Channels, and bytes, of a piece of a batch.
+  /// Channels of a piece of a batch.
   size_t piece_channels() const { return uniform_ ? size_t{tensor_.heads} * tensor_.dim : tensor_.dim; }
-  size_t piece_bytes() const { return uniform_ ? tensor_.row_bytes : tensor_.slice_bytes; }
   /// Asks for the cells of a row.
   void prefetch_row(size_t row) const;
   /// out: [row bytes]

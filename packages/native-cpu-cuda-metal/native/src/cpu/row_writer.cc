@@ -37,13 +37,13 @@ void Outbox::flush() {
   if (stream.bytes != 0) kernels().stream(stream.to, stream.from, stream.bytes);
 }
 
-RowWriter::RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, RowHands *hands, FaultGate *gate)
-    : fold_(fold), rows_(rows), task_(task), hands_(*hands), gate_(gate),
+RowWriter::RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, RowPipeline *pipeline, FaultGate *gate)
+    : fold_(fold), rows_(rows), task_(task), pipeline_(*pipeline), gate_(gate),
       maker_(fold, task.tensor, RowMaker::From::log), block_(block_rows()), most_(block_) {}
 
 /// At most kBatchBytes of cells and what a stage holds, and whole cache lines where that can be.
 size_t RowWriter::block_rows() const {
-  const size_t bytes = rows_.tensor.row_bytes, room = std::max<size_t>(1, hands_.space->stage_bytes / 2 / bytes);
+  const size_t bytes = rows_.tensor.row_bytes, room = std::max<size_t>(1, pipeline_.space->stage_bytes / 2 / bytes);
   size_t lines = 64;  // rows after which a line begins again
   while (lines > 1 && lines / 2 * bytes % 64 == 0) lines /= 2;
   const size_t wanted = FoldSpace::kBatchBytes / std::max<size_t>(1, maker_.source_bytes());
@@ -59,42 +59,41 @@ void RowWriter::gather(size_t from, RowBatch *batch) {
 }
 
 void RowWriter::gather_next(RowWriter *after) {
-  if (hands_.now->end < task_.to || after == nullptr) return gather(hands_.now->end, hands_.next);
-  after->gather(after->task_.from, hands_.next);
-  hands_.begun = true;
+  if (pipeline_.now->end < task_.to || after == nullptr) return gather(pipeline_.now->end, pipeline_.next);
+  after->gather(after->task_.from, pipeline_.next);
+  pipeline_.next_task_gathered = true;
 }
 
 /// A row that the batches leave out stays where it is, or is made at length.
 void RowWriter::make_block(size_t from, size_t to, RowWriter *after) {
   const size_t bytes = rows_.tensor.row_bytes;
-  uint8_t *stage = hands_.outbox.next_stage();
+  uint8_t *stage = pipeline_.outbox.next_stage();
   size_t begin = from;  // of rows that have been made and not been posted
   for (size_t row = from; row < to;) {
-    if (!hands_.now->empty()) {
+    if (!pipeline_.now->empty()) {
       gather_next(after);
-      const size_t piece = (hands_.begun ? after->maker_ : maker_).piece_bytes();
-      kernels().make(rows_.tensor.type, hands_.now->list(), hands_.next->places(piece), hands_.outbox.take(),
+      kernels().make(rows_.tensor.type, pipeline_.now->list(), pipeline_.next->places(), pipeline_.outbox.take(),
                      maker_.piece_channels(), stage + (row - from) * bytes);
-      row = hands_.now->end;
-      std::swap(hands_.now, hands_.next);
+      row = pipeline_.now->end;
+      std::swap(pipeline_.now, pipeline_.next);
       continue;
     }
     if (maker_.keeps(row)) {
-      hands_.outbox.post(rows_, begin, row, stage + (begin - from) * bytes);
+      pipeline_.outbox.post(rows_, begin, row, stage + (begin - from) * bytes);
       begin = row + 1;
     } else {
       maker_.prefetch_row(std::min(row + kRowsAhead, task_.to - 1));
-      maker_.make_row(row, hands_.space, stage + (row - from) * bytes);
+      maker_.make_row(row, pipeline_.space, stage + (row - from) * bytes);
     }
-    gather(++row, hands_.now);
+    gather(++row, pipeline_.now);
   }
-  hands_.outbox.post(rows_, begin, to, stage + (begin - from) * bytes);
+  pipeline_.outbox.post(rows_, begin, to, stage + (begin - from) * bytes);
 }
 
 /// Rows that wait in scratch, or are copies.
 void RowWriter::copy_staged(size_t from, size_t to) {
   const size_t bytes = rows_.tensor.slice_bytes;
-  uint8_t *stage = hands_.outbox.next_stage(), *out = stage;
+  uint8_t *stage = pipeline_.outbox.next_stage(), *out = stage;
   for (size_t row = from; row < to; row++) {
     for (size_t head = 0; head < rows_.tensor.heads; head++, out += bytes) {
       const uint32_t entry = fold_.table.entry(head, row), at = SliceTable::index(entry);
@@ -104,13 +103,13 @@ void RowWriter::copy_staged(size_t from, size_t to) {
       std::memcpy(out, slice, bytes);
     }
   }
-  hands_.outbox.post(rows_, from, to, stage);
+  pipeline_.outbox.post(rows_, from, to, stage);
 }
 
 void RowWriter::begin() {
-  if (std::exchange(hands_.begun, false)) return;
+  if (std::exchange(pipeline_.next_task_gathered, false)) return;
   most_ = block_ / kFirstShare + 1;  // nothing has asked for them: memory should not wait long for the next ones
-  gather(task_.from, hands_.now);
+  gather(task_.from, pipeline_.now);
 }
 
 void RowWriter::write(RowWriter *after) {

@@ -30,22 +30,22 @@ class Outbox {
 };
 
 /// What passes from one task of a thread to its next.
-struct RowHands {
-  explicit RowHands(FoldSpace *of) : space(of), outbox(*of), now(&of->batches[0]), next(&of->batches[1]) {}
+struct RowPipeline {
+  explicit RowPipeline(FoldSpace *of) : space(of), outbox(*of), now(&of->batches[0]), next(&of->batches[1]) {}
 
   FoldSpace *space;
   Outbox outbox;
   RowBatch *now, *next;  // the rows that are made, and those that are made next
-  bool begun = false;    // `now`, or after the last batch `next`, holds the first rows of the next task
+  bool next_task_gathered = false;
 };
 
 /// New rows of one task.
 class RowWriter {
  public:
-  RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, RowHands *hands, FaultGate *gate);
+  RowWriter(const Fold &fold, const RowCopy &rows, const FoldTask &task, RowPipeline *pipeline, FaultGate *gate);
 
-  /// Stops in the middle when the gate says so; the last rows may wait in the outbox. `after` (optional): who writes next
-  /// with the same hands; its first rows are asked for while the last ones are made here.
+  /// Stops in the middle when the gate says so; the last rows may wait in the outbox. `after` (optional): who writes
+  /// next in the same pipeline; its first rows are asked for while the last ones are made here.
   void write(RowWriter *after);
 
  private:
@@ -59,7 +59,7 @@ class RowWriter {
   const Fold &fold_;
   const RowCopy rows_;
   const FoldTask task_;
-  RowHands &hands_;
+  RowPipeline &pipeline_;
   FaultGate *gate_;
   const RowMaker maker_;
   const size_t block_;
