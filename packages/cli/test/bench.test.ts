@@ -109,7 +109,7 @@ describe("kernels", () => {
 
   test("Ctrl-C leaves a complete object with the rows that were done", async () => {
     let sent = false;
-    const { code, signal, stdout, stderr } = await runCli(kernels("--runs", "400"), {
+    const { code, signal, stdout, stderr } = await runCli(kernels("--runs", "40"), {
       onStderr: (text, child) => {
         if (sent || !text.includes("merge")) return;
         sent = true;

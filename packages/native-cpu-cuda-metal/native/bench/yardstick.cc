@@ -106,15 +106,25 @@ bool MemoryYardstick::allocate() {
 }
 
 double MemoryYardstick::copy(uint32_t threads) {
-  double best = 0;
-  for (auto *copy : {copy_plain, copy_streaming}) {
-    const Clock::time_point start = Clock::now();
-    cpu::parallel_for(threads, bytes_ / kChunk, [&](size_t task, uint32_t) {
-      copy(aligned(&to_) + task * kChunk, aligned(&from_) + task * kChunk, kChunk);
-    });
-    best = std::max(best, 2.0 * bytes_ / seconds_since(start));
+  if (better_ == nullptr) {
+    double best = 0;
+    for (int round = 0; round < 2; round++) {
+      for (Copier *one : {copy_plain, copy_streaming}) {
+        const double reached = copy_by(one, threads);
+        if (reached > best) better_ = one;
+        best = std::max(best, reached);
+      }
+    }
   }
-  return best;
+  return copy_by(better_, threads);
+}
+
+double MemoryYardstick::copy_by(Copier *copier, uint32_t threads) {
+  const Clock::time_point start = Clock::now();
+  cpu::parallel_for(threads, bytes_ / kChunk, [&](size_t task, uint32_t) {
+    copier(aligned(&to_) + task * kChunk, aligned(&from_) + task * kChunk, kChunk);
+  });
+  return 2.0 * static_cast<double>(bytes_) / seconds_since(start);
 }
 
 double MemoryYardstick::read(uint32_t threads) {
@@ -122,7 +132,7 @@ double MemoryYardstick::read(uint32_t threads) {
   cpu::parallel_for(threads, bytes_ / kChunk, [&](size_t task, uint32_t) {
     seen_.fetch_xor(look_at(aligned(&from_) + task * kChunk), std::memory_order_relaxed);
   });
-  return bytes_ / seconds_since(start);
+  return static_cast<double>(bytes_) / seconds_since(start);
 }
 
 double measure_peak(uint32_t threads) {
