@@ -6,9 +6,12 @@
 
 namespace kvfold {
 
+enum class Nearness { second_cache = 2, first_cache = 3 };
+
+template <Nearness kTo = Nearness::first_cache>
 static inline void prefetch(const uint8_t *at) {
 #if defined(__GNUC__)
-  __builtin_prefetch(at, 0, 3);
+  __builtin_prefetch(at, 0, static_cast<int>(kTo));
   __asm__ volatile("");  // GCC 12 drops loops that do nothing but prefetch
 #else
   static_cast<void>(at);

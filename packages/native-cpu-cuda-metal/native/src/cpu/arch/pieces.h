@@ -11,9 +11,10 @@
 namespace kvfold {
 namespace cpu {
 
+template <Nearness kTo>
 static inline void prefetch_slice(const uint8_t *slice, size_t bytes) {
-  for (const uint8_t *line = slice; line < slice + bytes; line += 64) prefetch(line);
-  prefetch(slice + bytes - 1);
+  const uint8_t *end = slice + bytes;
+  for (const uint8_t *line = slice - reinterpret_cast<uintptr_t>(slice) % 64; line < end; line += 64) prefetch<kTo>(line);
 }
 
 /// What is done while pieces are made, a share for every byte of theirs.
@@ -30,6 +31,11 @@ class Meanwhile {
   void made(size_t bytes) {
     rest_ -= static_cast<ptrdiff_t>(bytes);
     if (rest_ <= 0) catch_up();
+  }
+  /// Asks again for a slice of those to come.
+  void ask_again(size_t slice) const {
+    if (ahead_.end == nullptr && slice < ahead_.count)
+      prefetch_slice<Nearness::first_cache>(ahead_.begin[slice], ahead_.bytes);
   }
   void finish() {
     if (ahead_.end == nullptr) ask_slices(SIZE_MAX);
@@ -89,10 +95,12 @@ class Meanwhile {
       lines -= left < lines ? left : lines;
     }
   }
+  /// Into the second cache: it waits for more lines at once than the first, and slices from all over a cache wait for
+  /// nothing else. Copies of them take up to a tenth less time.
   KVFOLD_NOINLINE void ask_slices(size_t slices) {
     const size_t left = ahead_.count - run_;
     for (const size_t end = run_ + (slices < left ? slices : left); run_ < end; run_++)
-      prefetch_slice(ahead_.begin[run_], ahead_.bytes);
+      prefetch_slice<Nearness::second_cache>(ahead_.begin[run_], ahead_.bytes);
   }
   bool next_run() {
     if (run_ == ahead_.count) return false;
@@ -130,8 +138,8 @@ class Meanwhile {
 
 /// Bytes of copies between two shares of what is done meanwhile.
 constexpr size_t kCopied = 256;
-/// So many copies before its turn a slice is asked for again, in case that memory was too busy at first: copies of slices
-/// from all over a cache take up to a sixth less time.
+/// So many copies before its turn a slice is asked for again, now into the first cache. Where the second one has not got
+/// it, because memory was too busy, that helps most: copies take up to a sixth less time.
 constexpr size_t kAskedAgain = 12;
 
 static inline void copy_bytes(uint8_t *to, const uint8_t *from, size_t bytes) {
@@ -186,7 +194,9 @@ static void copy_pieces(const Pieces &pieces, size_t bytes, uint8_t *to, Meanwhi
     end = pieces.count - i < most ? pieces.count : i + most;
     meanwhile->made((end - i) * bytes);
     for (; i < end; i++, to += bytes) {
-      if (i + kAskedAgain < pieces.count) prefetch_slice(pieces.from[i + kAskedAgain], bytes);
+      const size_t soon = i + kAskedAgain;
+      if (soon < pieces.count) prefetch_slice<Nearness::first_cache>(pieces.from[soon], bytes);
+      else meanwhile->ask_again(soon - pieces.count);
       copy_bytes(to, pieces.from[i], bytes);
     }
   }
