@@ -41,7 +41,7 @@ step() {
   code=$?
   cat "$out/step.txt" >> "$log"
   if [ "$code" -eq 0 ]; then
-    summary+=("ok     $title, $(($(now) - began)) s: $(tail -n 1 "$out/step.txt")")
+    summary+=("ok     $title, $(($(now) - began)) s: $(tail -n 1 "$out/step.txt" | sed "s|$root/||g")")
   else
     summary+=("FAILED $title ($code), $(($(now) - began)) s: $(grep -m 2 -E 'rror|failed|=====' "$out/step.txt" | tr '\n' ' ')")
     failures=$((failures + 1))
