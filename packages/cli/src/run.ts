@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { CommanderError } from "commander";
 import { describeFailure, EXIT, failureAsJson, failureAsText } from "./ui/failure.js";
+import { fitHelp, NARROWEST } from "./ui/help.js";
 import { endQuietlyOnClosedPipes, processStreams, type Streams } from "./ui/streams.js";
 
 /** What a command gets besides its options. */
@@ -30,9 +31,6 @@ export async function run(build: (context: CommandContext) => Command): Promise<
 
 // ---------------------------------------------------------------------------------------------------------------
 
-/** Columns into which help still breaks a description, rather than let it run on. */
-const NARROWEST = 20;
-
 /**
  * Commander throws instead of exiting, and leaves the printing of errors to us.
  * @param unasked takes the help of a command that needs a word more, as `kvfold` alone
@@ -42,9 +40,9 @@ function prepare(command: Command, streams: Streams, unasked: { help: string }):
   command.exitOverride().allowExcessArguments(false).showSuggestionAfterError(true);
   command.configureOutput({
     writeErr: (text) => {
-      unasked.help = text.trimEnd();
+      unasked.help = fitHelp(text.trimEnd(), streams.width);
     },
-    writeOut: (text) => streams.out(text.trimEnd()),
+    writeOut: (text) => streams.out(fitHelp(text.trimEnd(), streams.width)),
     getOutHelpWidth: () => streams.width,
     getErrHelpWidth: () => streams.width,
   });

@@ -107,6 +107,13 @@ describe("kernels", () => {
     expect(stdout + stderr).not.toMatch(/\u001b/);
   });
 
+  test("help fits 60 columns, but for commands to copy", async () => {
+    const { code, stdout } = await runCli(["bench", "kernels", "--help"], { env: { COLUMNS: "60" } });
+    expect(code).toBe(0);
+    const prose = stdout.split("\n").filter((line) => !line.startsWith("  kvfold "));
+    for (const line of prose) expect(line.length).toBeLessThanOrEqual(60);
+  });
+
   test("Ctrl-C leaves a complete object with the rows that were done", async () => {
     let sent = false;
     const { code, signal, stdout, stderr } = await runCli(kernels("--runs", "40"), {

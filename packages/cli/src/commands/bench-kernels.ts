@@ -25,6 +25,7 @@ much more than it reads alone, no fold keeps up with a copy: most of its bytes a
 fold:   merge (mean of neighbours), merge-turned (keys rotated to the row first), evict (cells picked at random),
         composite (others in every head), each with and without saving the undo log
 attend: statistics, outputs; fit: one layer, outputs known; rope: all keys turned in place, undo log included
+
 The whole table takes long: choose --op, --cells or --runs. The backend reference is timed only where it is named.
 
 Examples:
